@@ -1,0 +1,1 @@
+"""Stepwell: durable, event-driven functions for Python."""

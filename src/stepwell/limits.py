@@ -1,0 +1,61 @@
+"""Every limit, with its unit and its reason. Crossing one is a named error, never a silent cut."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+SECOND_MS: Final = 1000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# Ingestion (protocol 2.1).
+EVENTS_PER_REQUEST_MAX: Final = 5_000
+EVENT_BYTES_MAX: Final = 3 * MIB  # the protocol's absolute limit for one event
+INGEST_BODY_BYTES_MAX: Final = 32 * MIB  # bounds the memory that one request can pin
+EVENT_NAME_CHARS_MAX: Final = 512
+EVENT_ID_CHARS_MAX: Final = 512  # an id is an index key
+EVENT_TS_MIN: Final = 315_532_800_000  # 1980-01-01: catches seconds sent as milliseconds
+EVENT_TS_MAX: Final = 4_102_444_800_000  # 2100-01-01
+EVENT_ID_WINDOW_MS: Final = DAY_MS  # protocol 2.4
+JSON_DEPTH_MAX: Final = 512  # parsers in apps and here recurse
+
+# Registration (protocol 3.4).
+REGISTER_BODY_BYTES_MAX: Final = 8 * MIB
+FUNCTIONS_PER_APP_MAX: Final = 2_000
+TRIGGERS_PER_FUNCTION_MAX: Final = 10
+TRIGGER_EVENT_CHARS_MAX: Final = 255
+CRON_CHARS_MAX: Final = 255
+EXPRESSION_CHARS_MAX: Final = 10_000
+EXPRESSION_STEPS_MAX: Final = 10_000  # comprehension iterations of one evaluation
+RETRIES_MAX: Final = 20
+RETRIES_DEFAULT: Final = 4
+
+# Runs (protocol 4.9.5).
+STEPS_PER_RUN_MAX: Final = 1_000  # the default of a setting
+STATE_BYTES_MAX: Final = 32 * MIB
+STEP_OUTPUT_BYTES_MAX: Final = 4 * MIB
+USE_API_BYTES: Final = 4 * MIB  # larger state isn't sent in the call: the SDK fetches it (protocol 4.3)
+REPLY_BYTES_MAX: Final = 8 * MIB
+OPS_PER_REPLY_MAX: Final = 5_000
+SLEEP_MS_MAX: Final = 366 * DAY_MS
+LOST_ATTEMPTS_MAX: Final = 10  # in a row; then the run fails rather than crash its app for ever
+RETRY_AFTER_MS_MIN: Final = SECOND_MS
+RETRY_AFTER_MS_MAX: Final = DAY_MS
+
+# Calls to apps.
+CALL_TIMEOUT_MS: Final = 2 * HOUR_MS  # protocol 4.2
+CALL_CONNECT_TIMEOUT_MS: Final = 10 * SECOND_MS
+CALLS_PER_APP_MAX: Final = 100  # calls in flight to one app from one replica; the default of a setting
+SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
+REDIRECTS_MAX: Final = 3
+
+# The store.
+COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
+CLAIM_BATCH_MAX: Final = 200
+PAGE_ROWS_MAX: Final = 100
+
+# The API.
+API_BODY_BYTES_MAX: Final = 4 * MIB

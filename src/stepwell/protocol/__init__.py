@@ -1,0 +1,1 @@
+"""The wire protocol, shared by SDK and server so that both sides cannot disagree. No I/O."""

@@ -1,0 +1,63 @@
+"""Durations: ``"1h30m"``, seconds or a timedelta, to milliseconds and back."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Final, TypeAlias
+
+import durationpy
+
+from stepwell.errors import DurationError
+
+Duration: TypeAlias = str | float | datetime.timedelta
+"""A duration as users give it: ``"3d"``, a number of seconds, or a timedelta."""
+
+_UNITS: Final = (("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+
+
+def duration_ms(value: Duration) -> int:
+    """Return whole milliseconds, rounded up, so that nothing wakes early.
+
+    Raises ``DurationError`` for text that isn't ``<number><unit>…`` (units ns us ms s m h d w), for negative and for
+    infinite durations.
+    """
+    if isinstance(value, str):
+        try:
+            seconds = durationpy.from_str(value).total_seconds()
+        except (durationpy.DurationError, OverflowError):
+            raise DurationError(f"{value!r} is not a duration: write it like 30s, 1h30m or 3d") from None
+    elif isinstance(value, datetime.timedelta):
+        seconds = value.total_seconds()
+    else:
+        seconds = value
+    if not 0 <= seconds < math.inf:
+        raise DurationError(f"a duration can't be negative or infinite: {value!r}")
+    return math.ceil(round(seconds * 1000, 3))
+
+
+def duration_text(ms: int) -> str:
+    """Write milliseconds in the protocol's form, largest unit first (``90_000`` → ``1m30s``); zero is ``0s``."""
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, ms = divmod(ms, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def parse_time(text: str) -> int | None:
+    """Read an RFC 3339 instant to Unix ms; None when it isn't one. Without an offset it counts as UTC."""
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=datetime.UTC)
+    return round(at.timestamp() * 1000)
+
+
+def time_text(at_ms: int) -> str:
+    """Write Unix ms as RFC 3339 in UTC with milliseconds and ``Z``."""
+    at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

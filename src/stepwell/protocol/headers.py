@@ -1,0 +1,29 @@
+"""Names and values of the protocol's HTTP headers (protocol 1.4, 4.2, 4.6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SDK: Final = "X-Inngest-SDK"
+FRAMEWORK: Final = "X-Inngest-Framework"
+PLATFORM: Final = "X-Inngest-Platform"
+ENV: Final = "X-Inngest-Env"
+SERVER_KIND: Final = "X-Inngest-Server-Kind"
+EXPECTED_SERVER_KIND: Final = "X-Inngest-Expected-Server-Kind"
+REQ_VERSION: Final = "X-Inngest-Req-Version"
+SDK_HANDLED: Final = "X-Inngest-Sdk-Handled"
+SIGNATURE: Final = "X-Inngest-Signature"
+SYNC_KIND: Final = "X-Inngest-Sync-Kind"
+NO_RETRY: Final = "X-Inngest-No-Retry"
+RETRY_AFTER: Final = "Retry-After"
+EVENT_ID_SEED: Final = "X-Inngest-Event-Id-Seed"
+RUN_ID: Final = "X-Run-ID"
+REQUEST_ID: Final = "X-Request-ID"
+STEP_ID: Final = "X-Inngest-Step-ID"
+GENERATION_ID: Final = "X-Inngest-Generation-ID"
+JOB_ID: Final = "X-Inngest-Job-ID"
+
+SERVER_KIND_DEV: Final = "dev"
+SERVER_KIND_CLOUD: Final = "cloud"
+SYNC_IN_BAND: Final = "in_band"
+SYNC_OUT_OF_BAND: Final = "out_of_band"

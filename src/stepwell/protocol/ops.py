@@ -1,0 +1,65 @@
+"""Op codes and their payloads: what an SDK answers with status 206 (protocol 4.8)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from stepwell.protocol.canonical import Json
+
+
+class OpCode(StrEnum):
+    """The ops of the protocol; on the wire they are compared without case."""
+
+    NONE = "None"
+    STEP = "Step"
+    STEP_RUN = "StepRun"
+    STEP_ERROR = "StepError"
+    STEP_PLANNED = "StepPlanned"
+    SLEEP = "Sleep"
+    WAIT_FOR_EVENT = "WaitForEvent"
+    INVOKE_FUNCTION = "InvokeFunction"
+    AI_GATEWAY = "AIGateway"
+    GATEWAY = "Gateway"
+    WAIT_FOR_SIGNAL = "WaitForSignal"
+    RUN_COMPLETE = "RunComplete"
+    STEP_FAILED = "StepFailed"
+    SYNC_RUN_COMPLETE = "SyncRunComplete"
+    DISCOVERY_REQUEST = "DiscoveryRequest"
+    DEFER_ADD = "DeferAdd"
+    DEFER_ABORT = "DeferAbort"
+    STEP_NOT_FOUND = "StepNotFound"
+
+
+_BY_NAME: Final = {code.value.lower(): code for code in OpCode}
+
+RACE: Final = "race"
+"""The value of ``opts.parallelMode`` that makes each op of a group trigger its own discovery (protocol 4.10)."""
+
+
+class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One op. ``data`` stays undecoded; ``opts`` and ``error`` are read by the rule of the op."""
+
+    id: str
+    op: str
+    name: str | None = None
+    display_name: str | None = None
+    opts: Json = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: Json = None
+
+    @property
+    def code(self) -> OpCode | None:
+        """The op code, or None for one that the protocol doesn't have."""
+        return _BY_NAME.get(self.op.lower())
+
+    @property
+    def title(self) -> str:
+        """What to show to people."""
+        return self.display_name or self.name or self.id
+
+    def option(self, key: str) -> Json:
+        """Return one of ``opts``, or None when there is none or ``opts`` isn't an object."""
+        return self.opts.get(key) if isinstance(self.opts, dict) else None

@@ -1,0 +1,102 @@
+"""Registration: an app tells the server its functions (protocol 3)."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+
+class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What starts a function: an event (with an optional CEL condition) or a cron schedule."""
+
+    event: str | None = None
+    expression: str | None = None
+    cron: str | None = None
+    jitter: str | None = None
+
+
+class Runtime(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the one ``step`` of a function is reached."""
+
+    url: str
+    type: str = "http"
+
+
+class Retries(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The number of retries: total attempts are one more."""
+
+    attempts: int | None = None
+
+
+class StepConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The only entry of ``steps`` in a function's configuration."""
+
+    id: str
+    runtime: Runtime
+    name: str | None = None
+    retries: Retries | None = None
+
+
+class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A function as it is registered (protocol 3.4). Unknown and unused fields are kept by the server as they came."""
+
+    id: str
+    steps: dict[str, StepConfig]
+    name: str | None = None
+    triggers: list[Trigger] = []
+    retries: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL that the server calls, with the query's ``fnId``."""
+        return self.steps["step"].runtime.url
+
+    @property
+    def retry_count(self) -> int | None:
+        """Retries as configured, or None for the default."""
+        step = self.steps["step"]
+        if step.retries is not None and step.retries.attempts is not None:
+            return step.retries.attempts
+        return self.retries
+
+
+class SyncBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of ``POST /fn/register``, or the answer to an in-band PUT, its names folded to lower case."""
+
+    url: str
+    appname: str
+    functions: list[msgspec.Raw]
+    deploytype: str = "ping"
+    framework: str | None = None
+    sdk: str | None = None
+    appversion: str | None = None
+
+
+def read_sync(raw: bytes) -> SyncBody:
+    """Read a registration, out-of-band or in-band, whatever the case of its top-level names (protocol 3.1, 3.2).
+
+    Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` for anything that isn't one.
+    """
+    fields: dict[str, msgspec.Raw] = {
+        key.lower().replace("_", ""): value
+        for key, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()
+    }
+    fields = {key: value for key, value in fields.items() if bytes(value) != b"null"}
+    if "appid" in fields:
+        fields.setdefault("appname", fields["appid"])
+    if "sdklanguage" in fields and "sdkversion" in fields:
+        language, version = (msgspec.json.decode(fields[key], type=str) for key in ("sdklanguage", "sdkversion"))
+        fields["sdk"] = msgspec.Raw(msgspec.json.encode(f"{language}:v{version}"))
+    known = {key: fields[key] for key in SyncBody.__struct_fields__ if key in fields}
+    return msgspec.json.decode(msgspec.json.encode(known), type=SyncBody)
+
+
+def plain_url(url: str) -> str:
+    """Return a serve URL without its query, and with ``localhost`` for the ways to write it, to compare apps by it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("127.0.0.1", "0.0.0.0", "::1"):  # noqa: S104 - compared, not bound
+        host = "localhost"
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
