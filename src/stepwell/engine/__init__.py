@@ -1,0 +1,1 @@
+"""The engine: a pure core, and thin loops around it."""
