@@ -47,6 +47,7 @@ RETRY_AFTER_MS_MAX: Final = DAY_MS
 
 # Calls to apps.
 CALL_TIMEOUT_MS: Final = 2 * HOUR_MS  # protocol 4.2
+CALL_BODY_BYTES_MAX: Final = STATE_BYTES_MAX  # what an app reads of one call: servers send no more than a run's state
 CALL_CONNECT_TIMEOUT_MS: Final = 10 * SECOND_MS
 CALLS_PER_APP_MAX: Final = 100  # calls in flight to one app from one replica; the default of a setting
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8

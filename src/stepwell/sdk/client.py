@@ -1,0 +1,230 @@
+"""The app's HTTP client: sends events, and asks the server's API on behalf of the handler. Sync and async alike.
+
+httpx2 is imported with the first request: it isn't needed to import an app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from stepwell.errors import SendError
+from stepwell.protocol import headers
+from stepwell.protocol.event import SendReply
+from stepwell.protocol.signature import bearer
+from stepwell.sdk.event import Event, encode_events
+from stepwell.sdk.settings import Settings
+from stepwell.sdk.version import SDK
+
+if TYPE_CHECKING:
+    import httpx2
+
+SEND_ATTEMPTS_MAX: Final = 5  # protocol 2.1
+SEND_BACKOFF_S: Final = 0.1
+CONNECT_TIMEOUT_S: Final = 10.0
+REPLY_TIMEOUT_S: Final = 60.0
+MESSAGE_CHARS_MAX: Final = 500
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A request to the server."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: bytes = b""
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """The server's answer; status 0 when there was none, and ``body`` says why."""
+
+    status: int
+    body: bytes
+
+    @property
+    def is_ok(self) -> bool:
+        """The status is a 2xx."""
+        return 200 <= self.status < 300
+
+    def text(self) -> str:
+        """What the answer says, for people: the error of a JSON object, or the start of the body."""
+        try:
+            fields = msgspec.json.decode(self.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            fields = {}
+        error = fields.get("error") or fields.get("message")
+        if isinstance(error, dict):
+            error = error.get("message") or error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        text = str(error or self.body.decode(errors="replace"))  # pyright: ignore[reportUnknownArgumentType]
+        return text[:MESSAGE_CHARS_MAX]
+
+
+class Client:
+    """Requests to one server. Connections are kept; ``close`` and ``aclose`` drop them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: Any = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        backoff_s: float = SEND_BACKOFF_S,
+    ) -> None:
+        """``transport`` replaces the network, for tests."""
+        self._settings = settings
+        self._transport = transport
+        self._now_ms = now_ms
+        self._backoff_s = backoff_s
+        self._lock = threading.Lock()
+        self._sync: httpx2.Client | None = None
+        # A connection belongs to the loop that made it.
+        self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def send(self, events: list[Event]) -> list[str]:
+        """Send events and return their ids.
+
+        Tries five times when the server can't be reached or answers 5xx; the seed header makes the server know a repeat.
+        Raises ``SendError`` when it gives up, at once for a 4xx; ``EventError`` and ``ConfigError`` before anything is sent.
+        """
+        if not events:
+            return []
+        request = self._send_request(events)
+        for delay in self._delays():
+            answer = await self.fetch(request)
+            if delay is None or 200 <= answer.status < 500:
+                return _ids(answer, request)
+            await asyncio.sleep(delay)
+        raise AssertionError
+
+    def send_sync(self, events: list[Event]) -> list[str]:
+        """Send events and return their ids, as ``send`` does, and block meanwhile."""
+        if not events:
+            return []
+        request = self._send_request(events)
+        for delay in self._delays():
+            answer = self.fetch_sync(request)
+            if delay is None or 200 <= answer.status < 500:
+                return _ids(answer, request)
+            time.sleep(delay)
+        raise AssertionError
+
+    async def fetch(self, request: Outgoing) -> Incoming:
+        """Make one request; an unreachable server is an answer of status 0."""
+        import httpx2
+
+        loop = asyncio.get_running_loop()
+        client = self._async.get(loop)
+        if client is None:
+            client = self._async[loop] = httpx2.AsyncClient(transport=self._transport, timeout=_timeout())
+        try:
+            response = await client.request(
+                request.method, request.url, headers=request.headers, content=request.body or None
+            )
+        except httpx2.TransportError as error:
+            return _unreachable(error)
+        return Incoming(response.status_code, response.content)
+
+    def fetch_sync(self, request: Outgoing) -> Incoming:
+        """Make one request as ``fetch`` does, and block meanwhile."""
+        import httpx2
+
+        with self._lock:
+            if self._sync is None:
+                self._sync = httpx2.Client(transport=self._transport, timeout=_timeout())
+            client = self._sync
+        try:
+            response = client.request(
+                request.method, request.url, headers=request.headers, content=request.body or None
+            )
+        except httpx2.TransportError as error:
+            return _unreachable(error)
+        return Incoming(response.status_code, response.content)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop, and those of sync code."""
+        client = self._async.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of sync code."""
+        with self._lock:
+            client, self._sync = self._sync, None
+        if client is not None:
+            client.close()
+
+    def _delays(self) -> Iterator[float | None]:
+        """Yield the wait after each attempt; None after the last."""
+        for attempt in range(SEND_ATTEMPTS_MAX - 1):
+            yield self._backoff_s * 2**attempt
+        yield None
+
+    def _send_request(self, events: list[Event]) -> Outgoing:
+        # The same seed with every attempt: the server then gives the events the same ids, and drops the repeats (2.2).
+        seed = f"{self._now_ms()},{base64.b64encode(secrets.token_bytes(10)).decode()}"
+        return Outgoing(
+            "POST",
+            self._settings.event_url(),
+            {**self.plain_headers(), headers.EVENT_ID_SEED: seed},
+            encode_events(events),
+        )
+
+    def plain_headers(self) -> dict[str, str]:
+        """Return the headers of every request to the server."""
+        found = {"Content-Type": "application/json", "User-Agent": SDK, headers.SDK: SDK}
+        if self._settings.env is not None:
+            found[headers.ENV] = self._settings.env
+        return found
+
+    def api_requests(
+        self, method: str, path: str, *, body: bytes = b"", extra: Mapping[str, str] | None = None
+    ) -> list[Outgoing]:
+        """Return a request to the API once for each signing key: the next is for when one gets 401 or 403."""
+        url = self._settings.api_url(path)
+        plain = {**self.plain_headers(), **(extra or {})}
+        keys = self._settings.signing_keys
+        if not keys:
+            return [Outgoing(method, url, plain, body)]
+        return [Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body) for key in keys]
+
+
+def _timeout() -> httpx2.Timeout:
+    import httpx2
+
+    return httpx2.Timeout(REPLY_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+
+
+def _unreachable(error: Exception) -> Incoming:
+    return Incoming(0, (str(error) or type(error).__name__).encode())
+
+
+def _ids(answer: Incoming, request: Outgoing) -> list[str]:
+    origin = request.url.rpartition("/e/")[0]
+    if answer.status == 0:
+        raise SendError(
+            f"the server at {origin} can't be reached ({answer.text()}); start it (stepwell dev), or set STEPWELL_URL"
+        )
+    if not answer.is_ok:
+        hint = "; set STEPWELL_EVENT_KEY to one of the server's keys" if answer.status == 401 else ""
+        raise SendError(
+            f"the server at {origin} refused the events with HTTP {answer.status}: {answer.text()}{hint}",
+            status=answer.status,
+        )
+    try:
+        return msgspec.json.decode(answer.body, type=SendReply).ids
+    except msgspec.DecodeError:
+        raise SendError(
+            f"the server at {origin} answered HTTP {answer.status} without ids: {answer.text()}; is it Stepwell's URL?",
+            status=answer.status,
+        ) from None

@@ -1,0 +1,173 @@
+"""Run a plain (``def``) handler against the memo up to its next new step. No I/O of its own.
+
+It runs in the caller's thread. A known step returns at once; a new one runs in its place, or is noted, and then
+``Interrupted`` is raised through the handler.
+
+In ``parallel`` a branch stops at its first new step (``_Skipped``), so that the next branch gets its turn; when all have
+stopped or ended, the new steps are reported together. How far a branch comes differs from call to call, so the branches
+can't count the uses of an id together, in the order found, as the rest of a handler does: the first step of each branch is
+named as if it stood outside, and the others of the branch are named after it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepwell.errors import StepUsageError
+from stepwell.protocol.canonical import Json
+from stepwell.protocol.ids import StepId, step_hash
+from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, failure, running, unexpected
+from stepwell.sdk.current import RUNNING
+from stepwell.sdk.memo import Memo
+from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
+from stepwell.sdk.step import Wanted
+
+
+class _Skipped(BaseException):
+    """Ends a branch at a step that isn't known yet."""
+
+
+class _Branch:
+    """One branch of ``parallel``, or the handler itself (which has no parent): where uses of step ids are counted."""
+
+    def __init__(self, parent: _Branch | None) -> None:
+        self.parent = parent
+        self.is_skipped = False
+        self._uses: dict[str, int] = {}
+        self._first: str | None = None
+
+    def name(self, id: str) -> str:
+        """Return the text whose hash is the step's id on the wire."""
+        if self.parent is None:
+            return self._count(id)
+        if self._first is None:
+            self._first = self.parent.name(id)
+            return self._first
+        return self._count(f"{id}\x1f{self._first}")
+
+    def _count(self, text: str) -> str:
+        index = self._uses.get(text, 0)
+        self._uses[text] = index + 1
+        return text if index == 0 else f"{text}:{index}"
+
+
+class SyncReplay:
+    """One replay of a plain handler. ``run`` is called once; ``step`` and ``parallel`` are what the step tools call."""
+
+    def __init__(self, assignment: Assignment, memo: Memo, wait: Callable[[Awaitable[Any]], Any]) -> None:
+        """``wait(awaitable)`` blocks until an awaitable that a step's body returned is done, and returns its result."""
+        self._assignment = assignment
+        self._memo = memo
+        self._wait = wait
+        self._branch = _Branch(None)
+        self._new: list[tuple[StepId, Wanted]] = []
+        self._outcome: Outcome | None = None
+        self._thread = threading.get_ident()
+
+    def run(self, start: Callable[[], Any]) -> Outcome:
+        """Call the handler by ``start`` and return what it came to."""
+        target = self._assignment.target
+        if target is not None and target in self._memo:
+            return Found([])
+        self._thread = threading.get_ident()
+        return contextvars.copy_context().run(self._run, start)
+
+    def _run(self, start: Callable[[], Any]) -> Outcome:
+        RUNNING.set(None)
+        try:
+            value = start()
+        except Interrupted as error:
+            # Without an outcome it is user code that raised it, or a cancellation of its own.
+            return self._outcome or Failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever user code raises is its outcome
+            return self._outcome or Failed(error)
+        if self._outcome is not None:
+            return self._outcome
+        if self._assignment.target is not None:
+            return unexpected(self._assignment.target, self._assignment)
+        return returned(value, self._assignment.function_id)
+
+    def step(self, wanted: Wanted) -> Json:
+        """Answer a step of the handler from the memo, or interrupt it."""
+        check_use(wanted, self._assignment)
+        if self._outcome is not None:
+            raise Interrupted
+        if self._branch.is_skipped:
+            raise _Skipped
+        if threading.get_ident() != self._thread:
+            raise StepUsageError(
+                f"step {wanted.name!r} of function {self._assignment.function_id!r} is called in another thread than its"
+                " handler; use step.parallel([…]) for steps at the same time"
+            )
+        id = step_hash(self._branch.name(wanted.name))
+        if id in self._memo:
+            self._memo.see(id)
+            return self._memo.result(id)
+        is_alone = self._branch.parent is None
+        target = self._assignment.target
+        if wanted.body is not None and (
+            target == id or (target is None and is_alone and not self._assignment.plans_only)
+        ):
+            self._interrupt(self._execute(id, wanted))
+        self._new.append((id, wanted))
+        if is_alone:
+            self._report()
+        self._branch.is_skipped = True
+        raise _Skipped
+
+    def parallel(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Run each branch as far as the memo allows; return their results when all have ended.
+
+        When some raised, the error of the first is raised, after all have ended.
+        """
+        results: list[Any] = []
+        errors: list[Exception] = []
+        outside = self._branch
+        is_stopped = False
+        for branch in branches:
+            self._branch = _Branch(outside)
+            try:
+                results.append(branch())
+            except _Skipped:
+                pass
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+            finally:
+                is_stopped = is_stopped or self._branch.is_skipped
+                self._branch = outside
+        if is_stopped:
+            if outside.parent is None:
+                self._report()
+            outside.is_skipped = True
+            raise _Skipped
+        if errors:
+            raise errors[0]
+        return results
+
+    def _report(self) -> None:
+        """Interrupt the handler with all that is new."""
+        target = self._assignment.target
+        if target is not None:
+            self._interrupt(unexpected(target, self._assignment))
+        self._interrupt(Found([planned(id, wanted) for id, wanted in self._new]))
+
+    def _interrupt(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        raise Interrupted
+
+    def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
+        body, args = bound(id, wanted, self._memo)
+        token = RUNNING.set(running(id, wanted, self._assignment))
+        try:
+            value = body(*args)
+            if inspect.isawaitable(value):
+                value = self._wait(value)
+        except Exception as error:  # noqa: BLE001 - whatever a step raises is its result
+            return failure(id, wanted, error, self._assignment)
+        finally:
+            RUNNING.reset(token)
+        return ran(id, wanted, value, self._assignment.function_id)
