@@ -18,19 +18,20 @@ TIMER: Final = "inngest/scheduled.timer"
 RESERVED_KEY: Final = "_inngest"
 """The key of ``data`` that only the server may set (protocol 2.1)."""
 
+NULL: Final = msgspec.Raw(b"null")
 EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 
 
 class SentEvent(msgspec.Struct, omit_defaults=True):
-    """An event as a sender posts it. ``data``, ``user`` and ``meta`` stay undecoded JSON."""
+    """An event as a sender posts it. ``data``, ``user`` and ``meta`` stay undecoded JSON, ``null`` when absent."""
 
     name: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = NULL
     id: str | None = None
     ts: int | None = None
-    user: msgspec.Raw | None = None
+    user: msgspec.Raw = NULL
     v: str | None = None
-    meta: msgspec.Raw | None = None
+    meta: msgspec.Raw = NULL
 
 
 def event_body(

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from stepwell.limits import RETRIES_DEFAULT
+
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     """What starts a function: an event (with an optional CEL condition) or a cron schedule."""
@@ -53,12 +55,13 @@ class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
         return self.steps["step"].runtime.url
 
     @property
-    def retry_count(self) -> int | None:
-        """Retries as configured, or None for the default."""
+    def max_attempts(self) -> int:
+        """Total attempts of each call: one more than the retries, which are 4 where nothing is said."""
         step = self.steps["step"]
+        retries = self.retries
         if step.retries is not None and step.retries.attempts is not None:
-            return step.retries.attempts
-        return self.retries
+            retries = step.retries.attempts
+        return 1 + (RETRIES_DEFAULT if retries is None else retries)
 
 
 class SyncBody(msgspec.Struct, frozen=True, omit_defaults=True):

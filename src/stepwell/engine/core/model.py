@@ -1,0 +1,280 @@
+"""The nouns of the engine, as frozen structs: what is stored, and what a transition changes. No behaviour.
+
+Instants are integer milliseconds UTC. Payloads are bytes in canonical JSON form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+from stepwell.protocol.event import EMPTY_OBJECT
+from stepwell.protocol.ids import AppId, AttemptId, EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId, StepId
+from stepwell.protocol.ops import Op, OpCode
+from stepwell.protocol.sync import FunctionConfig
+
+
+class RunStatus(StrEnum):
+    """Where a run is. The last four are final: no edge leaves them."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in UNFINISHED
+
+
+UNFINISHED: Final = frozenset((RunStatus.QUEUED, RunStatus.RUNNING))
+
+
+class JobKind(StrEnum):
+    """What there is to do for a run."""
+
+    DISCOVER = "discover"  # call the app to find out what is next
+    STEP = "step"  # call the app to run one planned step
+    TIMER = "timer"  # end a sleep
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    ERROR = "error"  # to be tried again
+    FAILED = "failed"  # for good
+    LOST = "lost"  # its replica died, or its run ended meanwhile: it changed nothing
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A registered function at its newest version."""
+
+    id: FunctionId
+    app_id: AppId
+    environment: EnvironmentId
+    slug: str
+    version: int
+    config: FunctionConfig
+    max_attempts: int
+    is_archived: bool = False
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A stored event. ``id`` is ours, ``event_id`` the sender's (or ours when there was none)."""
+
+    id: EventId
+    environment: EnvironmentId
+    name: str
+    event_id: str
+    ts: int
+    received_at: int
+    body: bytes
+    original: bytes | None = None
+    """The event as it came, when the canonical form had to round a number."""
+    is_internal: bool = False
+    is_seeded: bool = False
+    """The id comes from the sender's seed: the event may be there already (protocol 2.2)."""
+    has_own_id: bool = False
+    """The sender chose the id: it is an idempotency key for 24 hours (protocol 2.4)."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One invocation of a function. ``version`` rises with each commit."""
+
+    id: RunId
+    environment: EnvironmentId
+    function_id: FunctionId
+    function_version: int
+    event_id: EventId
+    queued_at: int
+    status: RunStatus = RunStatus.QUEUED
+    version: int = 0
+    request_version: int = -1
+    is_plan_forced: bool = False
+    started_at: int | None = None
+    ended_at: int | None = None
+    output: bytes | None = None
+    reason: str | None = None
+    """Why the run was skipped or cancelled, or the code of the error that failed it."""
+    original_run_id: RunId | None = None
+    """The run that this one does again."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Something to do for a run. Its id is unique in the run; a retry keeps it.
+
+    Jobs of a partition are claimed in the order of ``due_at``; a follow-up inherits the ``due_at`` of the job it
+    follows, so that a run under way is not overtaken by younger ones.
+    """
+
+    run_id: RunId
+    id: JobId
+    partition: str
+    kind: JobKind
+    step_id: str
+    due_at: int
+    created_at: int
+    max_attempts: int
+    attempt: int = 0
+    title: str = ""
+    op: str = ""
+    stack_current: int = 0
+    is_joined: bool = False
+    """A discovery is made only when the last joined job of the run is done (protocol 4.10, version 2)."""
+    lost_count: int = 0
+    generation: int = 0
+    owner: ReplicaId | None = None
+    leased_at: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A memo entry: what is known of a finished step, in the form in which calls carry it (protocol 4.4)."""
+
+    run_id: RunId
+    id: StepId
+    position: int
+    op: OpCode
+    title: str
+    memo: bytes
+    started_at: int
+    ended_at: int
+    attempt_id: AttemptId | None = None
+    original: bytes | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One call of user code for one job."""
+
+    run_id: RunId
+    id: AttemptId
+    step_id: str
+    title: str
+    attempt: int
+    started_at: int
+    ended_at: int
+    outcome: Outcome
+    error: bytes | None = None
+    retry_at: int | None = None
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An event that a transition sends; the engine gives it an id and finds the functions that it starts."""
+
+    name: str
+    data: bytes
+    event_id: str | None = None
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """What one reply (or timer, or cancellation) changes. It is committed whole, or not at all.
+
+    It was computed from ``run.version - 1``: the store refuses it when the run has moved on. ``job`` is the job that
+    it ends, fenced by its generation. A final transition removes all jobs of the run.
+    """
+
+    run: Run
+    at: int
+    job: Job | None = None
+    attempt: Attempt | None = None
+    steps: tuple[Step, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    events: tuple[Draft, ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        return self.run.status.is_final
+
+
+class Intake(msgspec.Struct, frozen=True):
+    """One event with what it starts. ``jobs`` are the first jobs of ``runs``, in the same order."""
+
+    event: Event
+    runs: tuple[Run, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    is_stored: bool = False
+    """The event is there already: a run for it is started again."""
+
+
+class App(msgspec.Struct, frozen=True):
+    """A registered app."""
+
+    id: AppId
+    environment: EnvironmentId
+    name: str
+    transport: str
+    url: str
+    sdk: str
+    framework: str
+    version: str
+    checksum: str
+    synced_at: int
+    archived_at: int | None = None
+
+
+class FunctionChange(msgspec.Struct, frozen=True):
+    """A function as a sync brings it, at its new version."""
+
+    function: Function
+    name: str
+    config: bytes
+    is_changed: bool
+    crons: tuple[tuple[str, int | None], ...]
+    """Its schedules with the time of their first tick."""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """One firing of a schedule: it happens only if ``next_at`` is still what was seen."""
+
+    function_id: FunctionId
+    cron: str
+    seen_at: int
+    next_at: int | None
+    intake: Intake | None
+    """None where the function is gone: the schedule only moves on."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """A standard error (protocol 2.6): what is known of a failure, in the protocol's words."""
+
+    name: str
+    message: str
+    stack: str | None = None
+    cause: msgspec.Raw | None = None
+    data: msgspec.Raw | None = None
+
+
+class OpsReply(msgspec.Struct, frozen=True):
+    """The app reports ops (206)."""
+
+    ops: Sequence[Op]
+    request_version: int = 0
+    no_retry: bool | None = None
+    retry_after_ms: int | None = None
+
+
+class ResultReply(msgspec.Struct, frozen=True):
+    """The function returned (200)."""
+
+    output: bytes
+
+
+class ErrorReply(msgspec.Struct, frozen=True):
+    """The function failed, or the app could not be reached or didn't answer as an SDK does."""
+
+    error: ErrorBody
+    output: bytes
+    """What becomes the run's output when this was the last attempt."""
+    code: str = "function_error"
+    no_retry: bool | None = None
+    retry_after_ms: int | None = None
+
+
+Reply: TypeAlias = OpsReply | ResultReply | ErrorReply
+
+EMPTY: Final = bytes(EMPTY_OBJECT)

@@ -1,0 +1,181 @@
+"""What a sync changes (protocol 3.3, 3.4): an app's functions are checked, compared with the known ones, and planned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stepwell.engine.core.cron import parse_cron
+from stepwell.engine.core.expression import compile_expression
+from stepwell.engine.core.model import App, Function, FunctionChange
+from stepwell.engine.core.trigger import Registry
+from stepwell.errors import CronError, DurationError, ExpressionError, FunctionConfigError
+from stepwell.limits import (
+    FUNCTIONS_PER_APP_MAX,
+    RETRIES_MAX,
+    TRIGGER_EVENT_CHARS_MAX,
+    TRIGGERS_PER_FUNCTION_MAX,
+)
+from stepwell.protocol.canonical import Json, NotJson, canonical
+from stepwell.protocol.duration import duration_ms
+from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, named_uuid
+from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, plain_url
+
+_SLUG_CHARS_MAX: Final = 255
+_NOT_YET: Final[Mapping[str, str]] = {
+    "concurrency": "concurrency",
+    "throttle": "throttle",
+    "rateLimit": "rate limit",
+    "debounce": "debounce",
+    "batchEvents": "batching",
+    "priority": "priority",
+    "idempotency": "idempotency",
+    "cancel": "cancellation by event",
+    "timeouts": "timeouts",
+    "singleton": "singleton",
+}
+"""Flow control that the protocol has and this version doesn't carry out: said at each sync, never dropped silently."""
+
+
+class SyncPlan(NamedTuple):
+    """An app as it will be, and the changes to its functions."""
+
+    app: App
+    changes: tuple[FunctionChange, ...]
+    archived: tuple[FunctionId, ...]
+    is_modified: bool
+    warnings: tuple[str, ...]
+
+
+def app_id(environment: EnvironmentId, name: str) -> AppId:
+    """Name an app's id: the same for each sync and replica."""
+    return AppId(named_uuid("app", environment, name))
+
+
+def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: int) -> SyncPlan:
+    """Check a registration and say what it changes.
+
+    Raises ``FunctionConfigError`` naming the function and the field: one invalid function refuses the whole sync.
+    """
+    environment = registry.environment
+    if not body.appname:
+        raise FunctionConfigError("the app has no name")
+    if len(body.functions) > FUNCTIONS_PER_APP_MAX:
+        raise FunctionConfigError(f"the app has {len(body.functions)} functions; the limit is {FUNCTIONS_PER_APP_MAX}")
+    id = app_id(environment, body.appname)
+    checksum = _checksum(body)
+    known = next((app for app in apps if app.id == id), None)
+    changes: list[FunctionChange] = []
+    warnings: list[str] = []
+    seen: set[FunctionId] = set()
+    for index, raw in enumerate(body.functions):
+        change = _change(bytes(raw), index, id, registry, now, warnings)
+        if change.function.id in seen:
+            raise FunctionConfigError(f"two functions have the id {change.function.slug!r}: give one of them another")
+        seen.add(change.function.id)
+        changes.append(change)
+    archived = tuple(
+        function.id
+        for function in registry.by_id.values()
+        if function.app_id == id and not function.is_archived and function.id not in seen
+    )
+    app = App(
+        id=id,
+        environment=environment,
+        name=body.appname,
+        transport="connect" if body.deploytype == "connect" else "http",
+        url=plain_url(body.url),
+        sdk=body.sdk or "",
+        framework=body.framework or "",
+        version=body.appversion or "",
+        checksum=checksum,
+        synced_at=now,
+    )
+    is_modified = known is None or known.archived_at is not None or known.checksum != checksum or bool(archived)
+    return SyncPlan(app, tuple(changes), archived, is_modified, tuple(warnings))
+
+
+def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, warnings: list[str]) -> FunctionChange:
+    try:
+        config = msgspec.json.decode(raw, type=FunctionConfig)
+        encoded, value, _ = canonical(raw)
+    except (msgspec.DecodeError, NotJson, RecursionError) as error:
+        raise FunctionConfigError(f"$.functions[{index}]: {error}") from None
+    _check(config)
+    warnings += _unsupported(config.id, value)
+    id = FunctionId(named_uuid("function", registry.environment, config.id))
+    known = registry.by_id.get(id)
+    is_changed = known is None or msgspec.json.encode(known.config) != msgspec.json.encode(config)
+    version = 1 if known is None else known.version + is_changed
+    function = Function(
+        id=id,
+        app_id=app,
+        environment=registry.environment,
+        slug=config.id,
+        version=version,
+        config=config,
+        max_attempts=config.max_attempts,
+    )
+    crons = {trigger.cron for trigger in config.triggers if trigger.cron is not None}
+    return FunctionChange(
+        function=function,
+        name=config.name or config.id,
+        config=encoded,
+        is_changed=is_changed,
+        crons=tuple((cron, parse_cron(cron).next_after(now)) for cron in sorted(crons)),
+    )
+
+
+def _check(config: FunctionConfig) -> None:
+    where = f"function {config.id!r}"
+    if not config.id or len(config.id) > _SLUG_CHARS_MAX:
+        raise FunctionConfigError(f"a function's id must have 1 to {_SLUG_CHARS_MAX} characters: {config.id[:80]!r}")
+    if list(config.steps) != ["step"]:
+        raise FunctionConfigError(f"{where} must have exactly one step, named 'step'")
+    if not config.url.startswith(("http://", "https://", "ws://", "wss://")):
+        raise FunctionConfigError(f"{where} has a URL that can't be called: {config.url[:200]!r}")
+    if not 0 <= config.max_attempts - 1 <= RETRIES_MAX:
+        raise FunctionConfigError(f"{where} has {config.max_attempts - 1} retries; the limits are 0 and {RETRIES_MAX}")
+    if len(config.triggers) > TRIGGERS_PER_FUNCTION_MAX:
+        raise FunctionConfigError(
+            f"{where} has {len(config.triggers)} triggers; the limit is {TRIGGERS_PER_FUNCTION_MAX}"
+        )
+    if len(set(config.triggers)) != len(config.triggers):
+        raise FunctionConfigError(f"{where} has the same trigger twice")
+    for trigger in config.triggers:
+        _check_trigger(trigger, where)
+
+
+def _check_trigger(trigger: Trigger, where: str) -> None:
+    if (trigger.event is None) == (trigger.cron is None):
+        raise FunctionConfigError(f"{where} has a trigger that is neither an event nor a cron schedule (or both)")
+    try:
+        if trigger.cron is not None:
+            parse_cron(trigger.cron)
+        if trigger.jitter is not None:
+            duration_ms(trigger.jitter)
+        if trigger.expression is not None:
+            compile_expression(trigger.expression)
+    except (CronError, DurationError, ExpressionError) as error:
+        raise FunctionConfigError(f"{where}: {error}") from None
+    if trigger.event is None:
+        return
+    if not 0 < len(trigger.event) <= TRIGGER_EVENT_CHARS_MAX:
+        raise FunctionConfigError(f"{where}: an event name must have 1 to {TRIGGER_EVENT_CHARS_MAX} characters")
+    if "*" in trigger.event[:-1] or (trigger.event.endswith("*") and trigger.event[-2:] not in ("/*", ".*")):
+        raise FunctionConfigError(
+            f"{where}: {trigger.event!r} is no event name: a wildcard stands at the end, behind a '/' or a '.'"
+        )
+
+
+def _unsupported(slug: str, value: Json) -> list[str]:
+    found = [word for key, word in _NOT_YET.items() if value.get(key) not in (None, [], {})]
+    return [f"function {slug!r} asks for {' and '.join(found)}, which this version does not carry out"] if found else []
+
+
+def _checksum(body: SyncBody) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(body))
+    return digest.hexdigest()

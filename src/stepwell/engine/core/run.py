@@ -1,0 +1,665 @@
+"""The run machine: ``advance(state, job, reply) -> Transition``.
+
+Everything that changes a run is computed here and nowhere else, without I/O, clock or chance: the time and a random
+number come in as arguments. The rules are those of the protocol, sections 4.8 to 4.11.
+
+    queued ──▶ running ──▶ completed | failed | cancelled
+       └────────────────────▶ failed | cancelled
+
+What each op does is the table ``_HANDLERS``; an op of the protocol that isn't in it fails the run and says so.
+
+- An inline step result, and a targeted one outside a group, is followed by a discovery.
+- In a group (request version 2: several ops in one reply) the jobs are *joined*: only the last one to end is followed
+  by a discovery. With versions 0 and 1 each is.
+- A discovery that is still waiting in the queue serves for all completions before it. One that was under way while
+  steps completed is followed by another.
+- A run that isn't finished keeps at least one job: whatever a reply says, ``advance`` never leaves none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, assert_never
+
+import msgspec
+
+from stepwell.engine.core.model import (
+    Attempt,
+    Draft,
+    ErrorBody,
+    ErrorReply,
+    Function,
+    Job,
+    JobKind,
+    OpsReply,
+    Outcome,
+    Reply,
+    ResultReply,
+    Run,
+    RunStatus,
+    Step,
+    Transition,
+)
+from stepwell.engine.core.retry import retry_delay_ms
+from stepwell.engine.core.state import RunState
+from stepwell.errors import DurationError
+from stepwell.limits import LOST_ATTEMPTS_MAX, SLEEP_MS_MAX, STATE_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
+from stepwell.protocol import event as events
+from stepwell.protocol.canonical import Json, NotJson, canonical, encode, encode_text
+from stepwell.protocol.duration import duration_ms, parse_time
+from stepwell.protocol.ids import COMPLETE, DISCOVER, AttemptId, JobId, StepId
+from stepwell.protocol.ops import RACE, Op, OpCode
+
+_STEP_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+_GROUPING: Final = frozenset((OpCode.STEP_PLANNED, OpCode.SLEEP))
+_IGNORED: Final = frozenset((OpCode.NONE,))
+
+
+class Policy(NamedTuple):
+    """Settings of the server that the rules need."""
+
+    steps_max: int = STEPS_PER_RUN_MAX
+    state_bytes_max: int = STATE_BYTES_MAX
+    retry_constant_ms: int | None = None
+
+
+class Answered(NamedTuple):
+    """A reply with the circumstances of its call."""
+
+    reply: Reply
+    started_at: int
+    ended_at: int
+    chance: float
+    """A random number in [0, 1), for the jitter of a retry."""
+    stack_seen: int
+    """How many steps the call's memo held: more by now means that the app hasn't seen them."""
+
+
+class _RunFails(Exception):  # noqa: N818 - control flow of this module
+    """The run ends now, with an error that the server makes (protocol 4.9.5)."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def first_job(run: Run, *, partition: str, max_attempts: int, due_at: int) -> Job:
+    """Make the job that starts a run."""
+    return Job(
+        run_id=run.id,
+        id=JobId("0.0"),
+        partition=partition,
+        kind=JobKind.DISCOVER,
+        step_id=DISCOVER,
+        due_at=due_at,
+        created_at=run.queued_at,
+        max_attempts=max_attempts,
+    )
+
+
+def attempt_id(job: Job) -> AttemptId:
+    """Name the attempt that a lease of a job stands for; unique in the run. It is the call's request id as well."""
+    return AttemptId(f"{job.id}.{job.generation}")
+
+
+def advance(state: RunState, job: Job, answered: Answered, function: Function, policy: Policy) -> Transition:
+    """Compute what a reply changes. ``state`` isn't touched; ``job`` is the leased job that made the call."""
+    assert not state.run.status.is_final, "a final run has no replies"
+    change = _Change(state, job, function, answered, policy)
+    try:
+        match answered.reply:
+            case OpsReply() as reply:
+                change.take_ops(reply)
+            case ResultReply(output):
+                change.finish(output)
+            case ErrorReply() as reply:
+                change.take_error(reply)
+            case _ as never:
+                assert_never(never)
+    except _RunFails as failure:
+        change.fail_by_server(failure.name, str(failure))
+    return change.transition()
+
+
+def fire(state: RunState, job: Job, *, at: int) -> Transition:
+    """End a sleep: the memo becomes null, and a discovery follows when the rules of its group say so."""
+    assert job.kind is JobKind.TIMER and not state.run.status.is_final
+    step = Step(
+        run_id=state.run.id,
+        id=StepId(job.step_id),
+        position=len(state.stack),
+        op=OpCode.SLEEP,
+        title=job.title,
+        memo=b"null",
+        started_at=job.created_at,
+        ended_at=at,
+    )
+    run = msgspec.structs.replace(state.run, version=state.run.version + 1)
+    jobs: tuple[Job, ...] = ()
+    if _wants_discovery(state, job):
+        run, jobs = _discovery(state, run, job, at=at, stack_length=step.position + 1, number=0)
+    return Transition(run=run, at=at, job=job, steps=(step,), jobs=jobs)
+
+
+def cancel(state: RunState, function: Function, *, at: int, reason: str) -> Transition:
+    """Cancel a run that isn't finished. Calls in progress go on, but their replies change nothing."""
+    return _end(state, function, None, RunStatus.CANCELLED, at=at, output=b"{}", reason=reason)
+
+
+def fail_lost(state: RunState, job: Job, function: Function, *, at: int) -> Transition:
+    """Fail a run whose attempts got lost ``LOST_ATTEMPTS_MAX`` times in a row: its code probably kills the process."""
+    error = ErrorBody(
+        name="AttemptsLost",
+        message=f"{job.lost_count} attempts in a row never came back (limit {LOST_ATTEMPTS_MAX}):"
+        " the server stopped while each was under way",
+    )
+    return _end(
+        state,
+        function,
+        job,
+        RunStatus.FAILED,
+        at=at,
+        output=server_error_body(error),
+        reason="attempts_lost",
+        error=error,
+    )
+
+
+def server_error_body(error: ErrorBody) -> bytes:
+    """Encode the output of a run that failed by an error that the server made (protocol 4.9.4)."""
+    return b'{"error":' + _error_json(error, f"{error.name}: {error.message}") + b"}"
+
+
+class _Change:
+    """The transition of one reply while it is being computed."""
+
+    def __init__(self, state: RunState, job: Job, function: Function, answered: Answered, policy: Policy) -> None:
+        self.state, self.job, self.function, self.policy = state, job, function, policy
+        self.answered = answered
+        self.at = answered.ended_at
+        run = state.run
+        self.run = msgspec.structs.replace(
+            run,
+            version=run.version + 1,
+            status=RunStatus.RUNNING,
+            started_at=run.started_at if run.started_at is not None else answered.started_at,
+        )
+        self.steps: list[Step] = []
+        self.jobs: list[Job] = []
+        self.outcome, self.error, self.retry_at = Outcome.OK, None, None
+        self.step_id, self.title = job.step_id, job.title
+        self.begun: set[str] = set()
+        self.needs_discovery = False
+        self.final: Transition | None = None
+
+    # -- ops ----------------------------------------------------------------------------------------------------
+
+    def take_ops(self, reply: OpsReply) -> None:
+        if self.run.request_version == -1:
+            self.run = msgspec.structs.replace(self.run, request_version=reply.request_version)
+        ops = [op for op in reply.ops if op.code not in _IGNORED]
+        if len(ops) == 1 and ops[0].code in _RESULTS:
+            self.step_id, self.title = ops[0].id, ops[0].title
+        is_group = len(ops) > 1 and any(op.code in _GROUPING for op in ops)
+        if is_group:
+            self.run = msgspec.structs.replace(self.run, is_plan_forced=True)
+        is_joined = is_group and self.run.request_version >= 2
+        for op in ops:
+            if self.final is not None:
+                break
+            handler = _HANDLERS.get(op.code) if op.code is not None else None
+            if handler is None:
+                raise _RunFails("UnsupportedOp", f"the app answered with the op {op.op!r}, which this server can't do")
+            if _STEP_ID.match(op.id) is None:
+                raise _RunFails("InvalidOp", f"the app answered with a step id that isn't one: {op.id[:80]!r}")
+            handler(self, op, reply, is_joined)
+        if self.final is None:
+            self._settle(bool(ops))
+
+    def take_result(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
+        if self._is_done(op.id):
+            return
+        if op.code is OpCode.STEP:
+            output, original = _payload(op.data)
+            memo = output
+        else:
+            output, original = _payload(op.data)
+            memo = b'{"data":%b}' % output
+        if len(output) > STEP_OUTPUT_BYTES_MAX:
+            raise _RunFails(
+                "output_too_large",
+                f"the output of step {op.title!r} has {len(output)} bytes; the limit is {STEP_OUTPUT_BYTES_MAX}:"
+                " store it elsewhere and return a reference",
+            )
+        self._record(op, memo, original)
+
+    def take_failed(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
+        if self._is_done(op.id):
+            return
+        error = standard_error(op.error, fallback=f"step {op.title!r} failed")
+        self.outcome, self.error = Outcome.FAILED, _error_json(error)
+        self._record(op, b'{"error":%b}' % _error_json(error), None)
+
+    def take_step_error(self, op: Op, reply: OpsReply, joined: bool) -> None:
+        if op.id == COMPLETE:
+            error = standard_error(op.error, fallback="the function failed")
+            self.take_error(
+                ErrorReply(
+                    error=error,
+                    output=_error_json(error),
+                    no_retry=reply.no_retry,
+                    retry_after_ms=reply.retry_after_ms,
+                )
+            )
+        elif reply.no_retry or self.job.attempt + 1 >= self.job.max_attempts:
+            self.take_failed(op, reply, joined)
+        elif not self._is_done(op.id):
+            error = standard_error(op.error, fallback=f"step {op.title!r} failed")
+            self._retry(_error_json(error), reply.retry_after_ms)
+
+    def take_planned(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if self._is_new(op):
+            self._add_job(
+                JobKind.STEP,
+                step_id=op.id,
+                title=op.title,
+                op=OpCode.STEP_PLANNED,
+                is_joined=joined and op.option("parallelMode") != RACE,
+            )
+
+    def take_sleep(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if self._is_new(op):
+            self._add_job(
+                JobKind.TIMER,
+                step_id=op.id,
+                title=op.title,
+                op=OpCode.SLEEP,
+                due_at=_wakes_at(op, self.at),
+                is_joined=joined and op.option("parallelMode") != RACE,
+            )
+
+    def take_complete(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
+        self.finish(_payload(op.data)[0])
+
+    def take_discovery_request(self, _op: Op, _reply: OpsReply, _joined: bool) -> None:
+        self.needs_discovery = True
+
+    def take_not_found(self, op: Op, reply: OpsReply, _joined: bool) -> None:
+        error = ErrorBody(
+            name="StepNotFound",
+            message=f"the app has no step {op.title!r} at this place of the function: was its code changed meanwhile?",
+        )
+        self.take_error(ErrorReply(error=error, output=server_error_body(error), retry_after_ms=reply.retry_after_ms))
+
+    # -- ends and errors ----------------------------------------------------------------------------------------
+
+    def finish(self, output: bytes) -> None:
+        self.final = _end(
+            self.state,
+            self.function,
+            self.job,
+            RunStatus.COMPLETED,
+            at=self.at,
+            output=output,
+            run=self.run,
+            steps=self.steps,
+        )
+
+    def take_error(self, reply: ErrorReply) -> None:
+        error = _error_json(reply.error)
+        if reply.no_retry is True or self.job.attempt + 1 >= self.job.max_attempts:
+            text = "NonRetriableError" if reply.no_retry else "invalid status code: 500"
+            self.outcome, self.error = Outcome.FAILED, error
+            self.final = _end(
+                self.state,
+                self.function,
+                self.job,
+                RunStatus.FAILED,
+                at=self.at,
+                output=reply.output,
+                reason=reply.code,
+                error=reply.error,
+                error_text=text if reply.code == "function_error" else None,
+                run=self.run,
+                steps=self.steps,
+            )
+        else:
+            self._retry(error, reply.retry_after_ms)
+
+    def fail_by_server(self, name: str, message: str) -> None:
+        error = ErrorBody(name=name, message=message)
+        self.outcome, self.error = Outcome.FAILED, _error_json(error)
+        self.final = _end(
+            self.state,
+            self.function,
+            self.job,
+            RunStatus.FAILED,
+            at=self.at,
+            output=server_error_body(error),
+            reason=name,
+            error=error,
+            run=self.run,
+        )
+
+    def transition(self) -> Transition:
+        attempt = Attempt(
+            run_id=self.run.id,
+            id=attempt_id(self.job),
+            step_id=self.step_id,
+            title=self.title,
+            attempt=self.job.attempt,
+            started_at=self.answered.started_at,
+            ended_at=self.at,
+            outcome=self.outcome,
+            error=self.error,
+            retry_at=self.retry_at,
+        )
+        if self.final is not None:
+            return msgspec.structs.replace(self.final, attempt=attempt)
+        assert self.jobs or len(self.state.jobs) > 1, "a run that isn't finished must keep a job"
+        return Transition(
+            run=self.run, at=self.at, job=self.job, attempt=attempt, steps=tuple(self.steps), jobs=tuple(self.jobs)
+        )
+
+    # -- pieces -------------------------------------------------------------------------------------------------
+
+    def _is_done(self, step_id: str) -> bool:
+        return step_id in self.state.memo or any(step.id == step_id for step in self.steps)
+
+    def _is_new(self, op: Op) -> bool:
+        """Known ops are reported again while they are pending: they are not begun twice (protocol 4.10.5)."""
+        is_own = op.id == self.job.step_id
+        is_known = self._is_done(op.id) or (self.state.is_pending(op.id) and not is_own)
+        is_new = op.id not in self.begun and not is_known
+        if is_new:
+            self.begun.add(op.id)
+            self._check_step_count(self.state.step_count + len(self.steps) + len(self.begun))
+        return is_new
+
+    def _check_step_count(self, count: int) -> None:
+        if count > self.policy.steps_max:
+            raise _RunFails(
+                "InngestErrFunctionOverflowed",
+                f"the run has more than {self.policy.steps_max} steps, which is the limit",
+            )
+
+    def _record(self, op: Op, memo: bytes, original: bytes | None) -> None:
+        is_counted = op.id == self.job.step_id
+        self._check_step_count(self.state.step_count + len(self.steps) + len(self.begun) + (not is_counted))
+        size = self.state.size_bytes + sum(len(step.memo) for step in self.steps) + len(memo)
+        if size > self.policy.state_bytes_max:
+            raise _RunFails(
+                "InngestErrStateOverflowed",
+                f"event and step results have {size} bytes; the limit is {self.policy.state_bytes_max}",
+            )
+        assert op.code is not None
+        self.steps.append(
+            Step(
+                run_id=self.run.id,
+                id=StepId(op.id),
+                position=len(self.state.stack) + len(self.steps),
+                op=op.code,
+                title=op.title,
+                memo=memo,
+                original=original,
+                started_at=self.answered.started_at,
+                ended_at=self.at,
+                attempt_id=attempt_id(self.job),
+            )
+        )
+        self.needs_discovery |= _wants_discovery(self.state, self.job)
+
+    def _retry(self, error: bytes, retry_after_ms: int | None) -> None:
+        delay_ms = retry_after_ms
+        if delay_ms is None:
+            delay_ms = retry_delay_ms(self.job.attempt, self.answered.chance, self.policy.retry_constant_ms)
+        self.outcome, self.error, self.retry_at = Outcome.ERROR, error, self.at + delay_ms
+        self.jobs.append(
+            msgspec.structs.replace(
+                self.job,
+                attempt=self.job.attempt + 1,
+                due_at=self.at + delay_ms,
+                created_at=self.at,
+                lost_count=0,
+                owner=None,
+                leased_at=None,
+                generation=self.job.generation + 1,
+            )
+        )
+
+    def _settle(self, had_ops: bool) -> None:
+        """Add the discovery that is due, so that the run goes on and no completion stays unseen."""
+        is_retried = any(job.id == self.job.id for job in self.jobs)
+        if is_retried:
+            return
+        unseen = self.job.kind is JobKind.DISCOVER and len(self.state.stack) > self.answered.stack_seen
+        has_others = bool(self.jobs) or len(self.state.jobs) > 1
+        if not (self.needs_discovery or unseen or not has_others):
+            return
+        if not (self.needs_discovery or unseen) and self.job.kind is JobKind.DISCOVER:
+            # The app has seen everything and asks for nothing, though nothing is pending: calling again at once
+            # would go on for ever.
+            error = ErrorBody(
+                name="NothingToDo",
+                message="the app asked for no new step and didn't return: was the function's code changed?"
+                if had_ops
+                else "the app answered with no steps and no result",
+            )
+            self.take_error(ErrorReply(error=error, output=server_error_body(error), code="nothing_to_do"))
+            return
+        self.run, jobs = _discovery(
+            self.state,
+            self.run,
+            self.job,
+            at=self.at,
+            stack_length=len(self.state.stack) + len(self.steps),
+            number=len(self.jobs),
+        )
+        self.jobs.extend(jobs)
+
+    def _add_job(
+        self, kind: JobKind, *, step_id: str, title: str, op: OpCode, is_joined: bool, due_at: int | None = None
+    ) -> None:
+        self.jobs.append(
+            Job(
+                run_id=self.run.id,
+                id=JobId(f"{self.run.version}.{len(self.jobs)}"),
+                partition=self.job.partition,
+                kind=kind,
+                step_id=step_id,
+                title=title,
+                op=op,
+                due_at=self.job.due_at if due_at is None else due_at,
+                created_at=self.at,
+                max_attempts=self.function.max_attempts,
+                stack_current=self.job.stack_current,
+                is_joined=is_joined,
+            )
+        )
+
+
+_Handler = Callable[[_Change, Op, OpsReply, bool], None]
+
+_RESULTS: Final = frozenset((OpCode.STEP, OpCode.STEP_RUN, OpCode.STEP_ERROR, OpCode.STEP_FAILED))
+
+_HANDLERS: Final[Mapping[OpCode, _Handler]] = {
+    OpCode.STEP: _Change.take_result,
+    OpCode.STEP_RUN: _Change.take_result,
+    OpCode.STEP_ERROR: _Change.take_step_error,
+    OpCode.STEP_FAILED: _Change.take_failed,
+    OpCode.STEP_PLANNED: _Change.take_planned,
+    OpCode.SLEEP: _Change.take_sleep,
+    OpCode.RUN_COMPLETE: _Change.take_complete,
+    OpCode.DISCOVERY_REQUEST: _Change.take_discovery_request,
+    OpCode.STEP_NOT_FOUND: _Change.take_not_found,
+}
+
+
+def _wants_discovery(state: RunState, job: Job) -> bool:
+    """Tell whether the end of a job is followed by a discovery (protocol 4.10.4)."""
+    return not job.is_joined or state.joined <= {job.id}
+
+
+def _discovery(
+    state: RunState, run: Run, job: Job, *, at: int, stack_length: int, number: int
+) -> tuple[Run, tuple[Job, ...]]:
+    """Return the discovery that follows ``job``, or none where one is waiting already; it clears a forced plan."""
+    if run.request_version >= 2 and run.is_plan_forced:
+        run = msgspec.structs.replace(run, is_plan_forced=False)
+    for other in state.jobs.values():
+        if other.kind is JobKind.DISCOVER and other.id != job.id and other.owner is None and other.attempt == 0:
+            return run, ()
+    discovery = Job(
+        run_id=run.id,
+        id=JobId(f"{run.version}.{number}"),
+        partition=job.partition,
+        kind=JobKind.DISCOVER,
+        step_id=DISCOVER,
+        due_at=job.due_at,
+        created_at=at,
+        max_attempts=job.max_attempts,
+        stack_current=stack_length,
+    )
+    return run, (discovery,)
+
+
+def _end(
+    state: RunState,
+    function: Function,
+    job: Job | None,
+    status: RunStatus,
+    *,
+    at: int,
+    output: bytes,
+    reason: str | None = None,
+    error: ErrorBody | None = None,
+    error_text: str | None = None,
+    run: Run | None = None,
+    steps: list[Step] | None = None,
+) -> Transition:
+    """End a run in a final status, with the internal events that say so (protocol 2.6)."""
+    run = run or msgspec.structs.replace(state.run, version=state.run.version + 1)
+    run = msgspec.structs.replace(run, status=status, ended_at=at, output=output, reason=reason)
+    drafts = _final_events(state, run, function, error, error_text)
+    return Transition(run=run, at=at, job=job, steps=tuple(steps or ()), events=drafts)
+
+
+def _final_events(
+    state: RunState, run: Run, function: Function, error: ErrorBody | None, error_text: str | None
+) -> tuple[Draft, ...]:
+    event = state.event
+    if _is_about_an_end(event):
+        return ()
+    assert run.output is not None
+    members = [b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()]
+    if error is not None:
+        members.append(b'"error":' + _error_json(error, error_text or f"{error.name}: {error.message}"))
+    members += [
+        b'"event":' + event,
+        b'"events":[' + event + b"]",
+        b'"function_id":' + encode_text(function.slug),
+    ]
+    if run.status is not RunStatus.CANCELLED:
+        members.append(b'"result":' + run.output)
+    members.append(b'"run_id":' + encode_text(run.id) + b"}")
+    data = b",".join(members)
+    drafts = [Draft(events.FINISHED, data)]
+    if run.status is RunStatus.FAILED:
+        drafts.append(Draft(events.FAILED, data, run.id))
+    elif run.status is RunStatus.CANCELLED:
+        drafts.append(Draft(events.CANCELLED, data, run.id))
+    return tuple(drafts)
+
+
+def _is_about_an_end(event: bytes) -> bool:
+    """Events of ends lead to none of their own, so that failure handlers can't loop (protocol 2.6)."""
+    if events.INTERNAL_PREFIX.encode() not in event:
+        return False
+    return msgspec.json.decode(event, type=_Named).name in (events.FINISHED, events.FAILED, events.CANCELLED)
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+def _wakes_at(op: Op, at: int) -> int:
+    """Read when a sleep ends: a duration or an instant, in ``opts.duration`` or in the name (protocol 4.8)."""
+    text: Json = op.option("duration") or op.name
+    wakes_at: int | None = None
+    if isinstance(text, str):
+        wakes_at = parse_time(text)
+        if wakes_at is None:
+            try:
+                wakes_at = at + duration_ms(text)
+            except DurationError:
+                wakes_at = None
+    if wakes_at is None:
+        raise _RunFails("InvalidSleep", f"step {op.title!r} sleeps for {text!r}, which is no duration and no time")
+    if wakes_at - at > SLEEP_MS_MAX:
+        raise _RunFails(
+            "InngestErrTimeoutTooLong", f"step {op.title!r} sleeps for more than 366 days, which is the limit"
+        )
+    return wakes_at
+
+
+def _payload(data: msgspec.Raw) -> tuple[bytes, bytes | None]:
+    """Bring a result into canonical form. Raises ``_RunFails`` where it can't be passed on."""
+    try:
+        output, _, original = canonical(bytes(data))
+    except NotJson as error:
+        raise _RunFails("InvalidOutput", f"a result can't be stored: {error}") from None
+    return output, original
+
+
+def standard_error(raw: Json, *, fallback: str) -> ErrorBody:
+    """Make a standard error of whatever an SDK reports as one (protocol 4.6.1).
+
+    A string that holds JSON is parsed once more; missing names and messages get defaults.
+    """
+    if isinstance(raw, str):
+        try:
+            inner = msgspec.json.decode(raw)
+        except msgspec.DecodeError:
+            inner = None
+        if isinstance(inner, dict):
+            raw = inner
+        else:
+            return ErrorBody(name="Error", message=raw or fallback)
+    if not isinstance(raw, dict):
+        return ErrorBody(name="Error", message=fallback)
+    name, message, stack = raw.get("name"), raw.get("message"), raw.get("stack")
+    return ErrorBody(
+        name=name if isinstance(name, str) and name else "Error",
+        message=message if isinstance(message, str) and message else fallback,
+        stack=stack if isinstance(stack, str) and stack else None,
+        cause=_raw_or_none(raw.get("cause")),
+        data=_raw_or_none(raw.get("data")),
+    )
+
+
+def _raw_or_none(value: Json) -> msgspec.Raw | None:
+    if value is None:
+        return None
+    try:
+        return msgspec.Raw(encode(value))
+    except NotJson:
+        return None
+
+
+def _error_json(error: ErrorBody, text: str | None = None) -> bytes:
+    """Encode a standard error in canonical form: only the keys that SDKs may see (protocol 4.4)."""
+    fields: dict[str, bytes] = {"name": _text(error.name), "message": _text(error.message)}
+    if error.stack is not None:
+        fields["stack"] = _text(error.stack)
+    if error.cause is not None:
+        fields["cause"] = bytes(error.cause)
+    if error.data is not None:
+        fields["data"] = bytes(error.data)
+    if text is not None:
+        fields["error"] = _text(text)
+    return b"{" + b",".join(b'"%b":%b' % (key.encode(), fields[key]) for key in sorted(fields)) + b"}"
+
+
+def _text(text: str) -> bytes:
+    return encode_text(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,86 @@
+"""A run's state in memory: the fold of its transitions.
+
+``advance`` only reads it; ``apply`` changes it, after the transition is committed. The memo is never copied: what a
+call needs (the sorted members of ``steps``, the stack) is kept up to date step by step.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+
+from stepwell.engine.core.model import Job, JobKind, Run, Step, Transition
+
+
+class RunState:
+    """One run, its trigger event, its memo in order of completion, and its pending jobs."""
+
+    __slots__ = ("event", "joined", "jobs", "memo", "memo_bytes", "pending", "run", "stack", "steps_sorted")
+
+    def __init__(self, run: Run, event: bytes, steps: Iterable[Step] = (), jobs: Iterable[Job] = ()) -> None:
+        self.run = run
+        self.event = event
+        self.memo: dict[str, bytes] = {}
+        self.stack: list[str] = []
+        self.steps_sorted: list[bytes] = []
+        """The members ``"<step id>":<memo>`` in JCS order, ready to be joined into a call."""
+        self.memo_bytes = 0
+        self.jobs: dict[str, Job] = {}
+        self.pending: set[str] = set()
+        """The steps that are planned or asleep."""
+        self.joined: set[str] = set()
+        """The pending jobs of which only the last to end is followed by a discovery."""
+        for step in steps:
+            self._remember(step)
+        for job in jobs:
+            self.put(job)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the state of a call weighs: event and memo."""
+        return len(self.event) + self.memo_bytes
+
+    @property
+    def step_count(self) -> int:
+        """How many steps the run has begun."""
+        return len(self.memo) + len(self.pending)
+
+    def apply(self, transition: Transition) -> None:
+        """Take over a committed transition."""
+        assert transition.run.version == self.run.version + 1, "a transition was applied out of order"
+        self.run = transition.run
+        if transition.is_final:
+            for job in list(self.jobs.values()):
+                self._remove(job)
+        elif transition.job is not None:
+            self._remove(self.jobs[transition.job.id])
+        for step in transition.steps:
+            self._remember(step)
+        for job in transition.jobs:
+            self.put(job)
+
+    def put(self, job: Job) -> None:
+        """Take over a job as it is now: new, leased or released."""
+        self.jobs[job.id] = job
+        if job.kind is not JobKind.DISCOVER:
+            self.pending.add(job.step_id)
+        if job.is_joined:
+            self.joined.add(job.id)
+
+    def is_pending(self, step_id: str) -> bool:
+        """Tell whether a step is planned or asleep, so that it must not be begun again."""
+        return step_id in self.pending
+
+    def _remove(self, job: Job) -> None:
+        del self.jobs[job.id]
+        self.pending.discard(job.step_id)
+        self.joined.discard(job.id)
+
+    def _remember(self, step: Step) -> None:
+        assert step.id not in self.memo, "a step's result was recorded twice"
+        assert step.position == len(self.stack), "a step was recorded out of order"
+        member = b'"%b":%b' % (step.id.encode(), step.memo)
+        self.memo[step.id] = step.memo
+        self.stack.append(step.id)
+        insort(self.steps_sorted, member)
+        self.memo_bytes += len(member) + 1

@@ -1,0 +1,495 @@
+"""The executor: takes leased jobs, calls the app, commits what came back, and hands on the jobs that follow.
+
+    leased job ──▶ warm state ──▶ call ──▶ advance ──▶ commit ──▶ leased follow-up ──▶ …
+
+Each leased job has one task here, and holds one slot of its partition from lease to commit. Replies of one run are
+advanced in sequence, under the run's lock. A commit that the database refuses for now is tried until it goes through:
+what the app did isn't thrown away because of a full disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+import structlog
+
+from stepwell.engine.clock import Clock
+from stepwell.engine.core.model import (
+    Attempt,
+    Function,
+    Intake,
+    Job,
+    JobKind,
+    Outcome,
+    Transition,
+)
+from stepwell.engine.core.reply import server_error
+from stepwell.engine.core.run import Answered, Policy, advance, attempt_id, cancel, fail_lost, fire
+from stepwell.engine.core.state import RunState
+from stepwell.engine.ids import IdSource
+from stepwell.engine.intake import Registries, take_in_drafts
+from stepwell.engine.slots import Slots
+from stepwell.engine.transport import OutgoingCall, Transport
+from stepwell.engine.watch import Watcher
+from stepwell.errors import StoreClosed, StoreError
+from stepwell.limits import LOST_ATTEMPTS_MAX, MIB, USE_API_BYTES
+from stepwell.protocol.call import call_body
+from stepwell.protocol.ids import RunId
+from stepwell.store.interface import Claimed, CommitRequest, ReleaseRequest, Result, Store, Verdict
+
+_WARM_RUNS_MAX: Final = 5_000
+_WARM_BYTES_MAX: Final = 24 * MIB
+_REFUSED_DELAYS_S: Final = (0.1, 0.5, 2.0, 5.0)
+
+log = structlog.get_logger("stepwell.executor")
+
+T = TypeVar("T")
+
+
+class LiveRun:
+    """A run in memory: its state, the lock that puts its replies in sequence, and how many tasks use it."""
+
+    __slots__ = ("lock", "state", "users")
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class WarmRuns:
+    """The runs in memory: those in use, and of the others the latest, within bounds. Never needed to be right.
+
+    A state is used only when its version is the one that the database names.
+    """
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[RunId, LiveRun] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, id: RunId, version: int | None = None) -> LiveRun | None:
+        """Return a run, if it is here and, with ``version``, at that version."""
+        live = self._runs.get(id)
+        if live is None or (version is not None and live.state.run.version != version):
+            return None
+        self._runs.move_to_end(id)
+        return live
+
+    def put(self, state: RunState) -> LiveRun:
+        """Keep a state, if its run isn't here already."""
+        live = self._runs.get(state.run.id)
+        if live is None:
+            live = self._runs[state.run.id] = LiveRun(state)
+            self._bytes += state.size_bytes
+            self._evict()
+        return live
+
+    def replace(self, live: LiveRun, state: RunState) -> None:
+        """Give a run a newer state. Its lock must be held."""
+        if self._runs.get(state.run.id) is live:
+            self._bytes += state.size_bytes - live.state.size_bytes
+        live.state = state
+
+    def grew(self, by_bytes: int) -> None:
+        """Note that states in here hold more than before."""
+        self._bytes += by_bytes
+
+    def drop(self, id: RunId) -> None:
+        """Forget a run that has ended."""
+        live = self._runs.pop(id, None)
+        if live is not None:
+            self._bytes -= live.state.size_bytes
+
+    def _evict(self) -> None:
+        if len(self._runs) <= _WARM_RUNS_MAX and self._bytes <= _WARM_BYTES_MAX:
+            return
+        for id in list(self._runs):
+            if self._runs[id].users == 0:
+                self.drop(id)
+                if len(self._runs) <= _WARM_RUNS_MAX * 3 // 4 and self._bytes <= _WARM_BYTES_MAX * 3 // 4:
+                    return
+
+
+class Executor:
+    """Works on leased jobs. ``notice`` is told of jobs that wait in the queue: partition and due time."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        clock: Clock,
+        ids: IdSource,
+        slots: Slots,
+        registries: Registries,
+        policy: Policy,
+        watcher: Watcher,
+        notice: Callable[[str, int], None],
+    ) -> None:
+        self._store, self._transport, self._clock, self._ids = store, transport, clock, ids
+        self._slots, self._registries, self._policy = slots, registries, policy
+        self._watcher, self._notice = watcher, notice
+        self._warm = WarmRuns()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_draining = False
+
+    @property
+    def busy(self) -> int:
+        """Return how many jobs are being worked on."""
+        return len(self._tasks)
+
+    # -- jobs in ------------------------------------------------------------------------------------------------
+
+    def lease(self, jobs: Iterable[Job], now: int) -> list[Job]:
+        """Mark those due jobs as leased to this replica for which there is a slot, which is reserved."""
+        return [
+            self._leased(job, now)
+            if job.due_at <= now and not self.is_draining and self._slots.reserve(job.partition)
+            else job
+            for job in jobs
+        ]
+
+    def inserted(self, jobs: Sequence[Job], states: Sequence[RunState], result: Result) -> None:
+        """Take over jobs after they were inserted: begin those that got their lease, note the others.
+
+        ``jobs`` are in the order of ``states``. A job that wanted a lease and didn't get it gives its slot back.
+        """
+        for job, state in zip(jobs, states, strict=True):
+            if job.owner is None:
+                self._notice(job.partition, job.due_at)
+            elif (job.run_id, job.id) in result.leased:
+                self._begin(self._warm.put(state), job)
+            else:
+                self._slots.release(job.partition)
+                if state.run.id not in result.skipped:
+                    self._notice(job.partition, job.due_at)
+
+    def claimed(self, claims: Sequence[Claimed]) -> None:
+        """Take over jobs that were claimed from the queue; their slots are reserved already."""
+        cold: list[Claimed] = []
+        for claim in claims:
+            live = self._warm.get(claim.job.run_id, claim.run_version)
+            if live is None:
+                cold.append(claim)
+            else:
+                live.state.put(claim.job)
+                self._begin(live, claim.job)
+        if cold:
+            self._spawn(self._load_and_begin(cold))
+
+    async def _load_and_begin(self, claims: Sequence[Claimed]) -> None:
+        states = await self._until_accepted(lambda: self._store.load_runs([claim.job.run_id for claim in claims]))
+        for claim in claims:
+            live = self._warm.get(claim.job.run_id) or self._warm.put(states[claim.job.run_id])
+            live.users += 1
+            self._spawn(self._work_cold(live, states[claim.job.run_id], claim.job))
+
+    async def _work_cold(self, live: LiveRun, loaded: RunState, job: Job) -> None:
+        """Work on a job whose run was read from the database: under the lock, since a commit may be on its way."""
+        async with live.lock:
+            if live.state.run.version < loaded.run.version:
+                self._warm.replace(live, loaded)
+            live.state.put(job)
+        await self._work(live, job)
+
+    def _leased(self, job: Job, now: int) -> Job:
+        return msgspec.structs.replace(job, owner=self._store.replica_id, generation=job.generation + 1, leased_at=now)
+
+    def _begin(self, live: LiveRun, job: Job) -> None:
+        live.users += 1
+        self._spawn(self._work(live, job))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, StoreClosed):
+            log.error("executor.job_broke", exc_info=error)
+
+    # -- one job ------------------------------------------------------------------------------------------------
+
+    async def _work(self, live: LiveRun, job: Job) -> None:
+        try:
+            function = self._registries.function(live.state.run)
+            if job.kind is JobKind.TIMER:
+                await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
+            elif job.lost_count >= LOST_ATTEMPTS_MAX:
+                at = self._clock.now()
+                await self._commit(live, job, function, lambda state: fail_lost(state, job, function, at=at))
+            elif self.is_draining:
+                await self._store.submit(ReleaseRequest([job]))
+                self._slots.release(job.partition)
+            else:
+                await self._call(live, job, function)
+        finally:
+            live.users -= 1
+
+    async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
+        started_at = self._clock.now()
+        stack_seen = len(live.state.stack)
+        call = outgoing_call(live.state, job, function)
+        reply = await self._transport.call(call)
+        answered = Answered(
+            reply=reply,
+            started_at=started_at,
+            ended_at=self._clock.now(),
+            chance=self._ids.chance.random(),
+            stack_seen=stack_seen,
+        )
+        await self._commit(
+            live,
+            job,
+            function,
+            lambda state: self._advance(state, job, answered, function),
+            dropped=lambda state: _lost(state, job, answered),
+        )
+
+    def _advance(self, state: RunState, job: Job, answered: Answered, function: Function) -> Transition:
+        """Advance a run; a bug of ours becomes a failed attempt, since a run must never be stuck."""
+        try:
+            return advance(state, job, answered, function, self._policy)
+        except Exception as error:
+            log.exception("executor.advance_broke", run_id=state.run.id)
+            reply = server_error("internal_error", f"the server has a bug in handling this reply: {error!r}")
+            return advance(state, job, answered._replace(reply=reply), function, self._policy)
+
+    # -- commits ------------------------------------------------------------------------------------------------
+
+    async def cancel(self, state: RunState, function: Function, reason: str) -> bool:
+        """Cancel a run; False when it had ended already."""
+        live = self._warm.put(state)
+        live.users += 1
+        try:
+            return await self._commit(
+                live,
+                None,
+                function,
+                lambda state: cancel(state, function, at=self._clock.now(), reason=reason),
+            )
+        finally:
+            live.users -= 1
+
+    async def _commit(
+        self,
+        live: LiveRun,
+        job: Job | None,
+        function: Function,
+        compute: Callable[[RunState], Transition],
+        dropped: Callable[[RunState], Transition] | None = None,
+    ) -> bool:
+        """Advance a run and commit, again from the newest state while it is stale. False when nothing was written.
+
+        ``dropped`` makes what is kept of a reply whose run has ended meanwhile.
+        """
+        async with live.lock:
+            while True:
+                state = live.state
+                if not state.run.status.is_final:
+                    transition = compute(state)
+                elif dropped is not None:
+                    transition = dropped(state)
+                else:
+                    self._release(job)
+                    return False
+                result = await self._until_accepted(
+                    lambda transition=transition: self._submit(live, job, function, transition)
+                )
+                if result.verdict is Verdict.COMMITTED:
+                    return True
+                if result.verdict is Verdict.LOST:
+                    self._release(job)
+                    self._warm.drop(state.run.id)
+                    return False
+                await self._registries.refresh(state.run.environment)
+                states = await self._until_accepted(lambda: self._store.load_runs([live.state.run.id]))
+                self._warm.replace(live, states[state.run.id])
+
+    async def _submit(self, live: LiveRun, job: Job | None, function: Function, transition: Transition) -> Result:
+        """Commit one transition; after it, and before anything else, its effects in memory are made."""
+        now = self._clock.now()
+        registry = self._registries.of(transition.run.environment)
+        intakes = [
+            msgspec.structs.replace(intake, jobs=tuple(self.lease(intake.jobs, now)))
+            for intake in take_in_drafts(transition, registry, now=now, new_id=self._ids)
+        ]
+        jobs = self._lease_follow_ups(transition.jobs, job, now)
+        transition = msgspec.structs.replace(transition, jobs=tuple(jobs))
+
+        def done(result: Result) -> None:
+            if result.verdict is Verdict.COMMITTED:
+                self._committed(live, job, function, transition, intakes, result)
+
+        request = CommitRequest(
+            transition=transition,
+            environment=transition.run.environment,
+            revision=registry.revision if transition.events else None,
+            intakes=intakes,
+            done=done,
+        )
+        try:
+            result = await self._store.submit(request)
+        except StoreError:
+            self._give_back(jobs, intakes, job)
+            raise
+        if result.verdict is not Verdict.COMMITTED:
+            self._give_back(jobs, intakes, job)
+        return result
+
+    def _lease_follow_ups(self, jobs: Sequence[Job], ended: Job | None, now: int) -> list[Job]:
+        """Lease what can go on at once: the first takes over the slot of the job that ended."""
+        leased: list[Job] = []
+        has_slot = ended is not None
+        for job in jobs:
+            if job.due_at > now or self.is_draining:
+                leased.append(job)
+            elif has_slot or self._slots.reserve(job.partition):
+                has_slot = False
+                leased.append(self._leased(job, now))
+            else:
+                leased.append(job)
+        return leased
+
+    def _committed(
+        self,
+        live: LiveRun,
+        job: Job | None,
+        function: Function,
+        transition: Transition,
+        intakes: Sequence[Intake],
+        result: Result,
+    ) -> None:
+        """Make the effects in memory of a committed transition: state, slots, leased jobs, those who watch."""
+        wanted = sum(follow_up.owner is not None for follow_up in transition.jobs)
+        if job is not None and wanted == 0:
+            self._slots.release(job.partition)
+        settled = tuple(
+            follow_up
+            if follow_up.owner is None or (follow_up.run_id, follow_up.id) in result.leased
+            else msgspec.structs.replace(follow_up, owner=None, leased_at=None)
+            for follow_up in transition.jobs
+        )
+        before = live.state.memo_bytes
+        live.state.apply(msgspec.structs.replace(transition, jobs=settled))
+        self._warm.grew(live.state.memo_bytes - before)
+        if transition.is_final:
+            self._warm.drop(transition.run.id)
+        self.inserted(transition.jobs, [live.state] * len(transition.jobs), result)
+        self.took_in(intakes, result)
+        self._watcher.changed(transition, function)
+
+    def took_in(self, intakes: Sequence[Intake], result: Result) -> None:
+        """Take over what committed intakes started."""
+        for intake in intakes:
+            if intake.event.id in result.duplicate:
+                for job in intake.jobs:
+                    if job.owner is not None:
+                        self._slots.release(job.partition)
+                continue
+            states = [
+                RunState(run, intake.event.body, (), (job,)) for run, job in zip(intake.runs, intake.jobs, strict=True)
+            ]
+            self.inserted(intake.jobs, states, result)
+            functions = [self._registries.function(run) for run in intake.runs]
+            self._watcher.took_in(intake, functions, result.skipped)
+
+    def give_back(self, intakes: Sequence[Intake]) -> None:
+        """Give back the slots that were reserved for jobs that weren't inserted."""
+        for intake in intakes:
+            for job in intake.jobs:
+                if job.owner is not None:
+                    self._slots.release(job.partition)
+
+    def _give_back(self, jobs: Sequence[Job], intakes: Sequence[Intake], ended: Job | None) -> None:
+        wanted = [job for job in jobs if job.owner is not None]
+        for job in wanted[1:] if ended is not None else wanted:
+            self._slots.release(job.partition)
+        self.give_back(intakes)
+
+    def _release(self, job: Job | None) -> None:
+        if job is not None:
+            self._slots.release(job.partition)
+
+    async def _until_accepted(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until the database takes it, with growing delays: a full disk is no reason to forget a reply."""
+        tries = 0
+        while True:
+            try:
+                return await attempt()
+            except StoreClosed:
+                raise
+            except StoreError as error:
+                delay = _REFUSED_DELAYS_S[min(tries, len(_REFUSED_DELAYS_S) - 1)]
+                log.warning("store.refused", error=str(error), retry_in_s=delay)
+                tries += 1
+                await asyncio.sleep(delay)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    async def drain(self, grace_s: float) -> None:
+        """Begin no more calls, wait for those under way up to ``grace_s``, then break off the rest.
+
+        What is broken off stays leased; the next start releases it.
+        """
+        self.is_draining = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
+    """Join the call that a job stands for from the state of its run."""
+    run = state.run
+    is_large = state.size_bytes > USE_API_BYTES
+    request_id = f"{run.id}.{attempt_id(job)}"
+    wire_job_id = f"{run.id}.{job.id}"
+    body = call_body(
+        run_id=run.id,
+        job_id=wire_job_id,
+        request_id=request_id,
+        generation=job.attempt + 1,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        environment=run.environment,
+        version=run.request_version,
+        disable_immediate_execution=run.is_plan_forced,
+        stack=state.stack,
+        stack_current=job.stack_current,
+        event=state.event,
+        events=() if is_large and len(state.event) > USE_API_BYTES else (state.event,),
+        memo=state.steps_sorted,
+        use_api=is_large,
+    )
+    return OutgoingCall(
+        url=function.config.url,
+        step_id=job.step_id,
+        run_id=run.id,
+        job_id=wire_job_id,
+        request_id=request_id,
+        generation=job.attempt + 1,
+        request_version=run.request_version,
+        body=body,
+    )
+
+
+def _lost(state: RunState, job: Job, answered: Answered) -> Transition:
+    """Keep the attempt of a reply that came after its run had ended; it changes nothing else."""
+    attempt = Attempt(
+        run_id=state.run.id,
+        id=attempt_id(job),
+        step_id=job.step_id,
+        title=job.title,
+        attempt=job.attempt,
+        started_at=answered.started_at,
+        ended_at=answered.ended_at,
+        outcome=Outcome.LOST,
+    )
+    return Transition(run=state.run, at=answered.ended_at, job=job, attempt=attempt)

@@ -1,0 +1,216 @@
+"""The scheduler: claims due jobs, fires due schedules, and otherwise sleeps until the next due time or a wake-up.
+
+It knows for each partition a time before which nothing of it is due. Whoever inserts a job tells it (``notice``), in
+the order of the commits; a time that is too early costs one query, and none is ever too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from stepwell.engine.clock import Clock
+from stepwell.engine.core.cron import parse_cron
+from stepwell.engine.core.model import Tick
+from stepwell.engine.core.trigger import Registry, internal_event, start
+from stepwell.engine.executor import Executor
+from stepwell.engine.ids import IdSource
+from stepwell.engine.intake import Registries
+from stepwell.engine.slots import Slots
+from stepwell.errors import StoreClosed, StoreError
+from stepwell.limits import CLAIM_BATCH_MAX
+from stepwell.protocol.canonical import encode
+from stepwell.protocol.duration import time_text
+from stepwell.protocol.event import TIMER
+from stepwell.protocol.ids import EnvironmentId
+from stepwell.store.interface import ClaimRequest, DueSchedule, Result, Store, TickRequest, Verdict
+
+_TICKS_MAX: Final = 100
+_REFUSED_DELAY_S: Final = 1.0
+_SLEEP_S_MAX: Final = 3_600.0  # timers of event loops don't take days
+
+log = structlog.get_logger("stepwell.scheduler")
+
+
+class Scheduler:
+    """One loop. It claims only for what there are slots, so that what it leases can be called at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ids: IdSource,
+        slots: Slots,
+        registries: Registries,
+        environment: EnvironmentId,
+    ) -> None:
+        self._store, self._clock, self._ids, self._slots = store, clock, ids, slots
+        self._registries, self._environment = registries, environment
+        self._due: dict[str, int] = {}
+        self._schedule_due: int | None = None
+        self._wakes = asyncio.Event()
+        self._is_busy = False
+
+    async def start(self) -> None:
+        """Learn what waits in the queue."""
+        for partition, due_at in await self._store.next_due(await self._store.partitions()):
+            if due_at is not None:
+                self._due[partition] = due_at
+        await self.reload_schedules()
+
+    def notice(self, partition: str, due_at: int) -> None:
+        """Note a job that was inserted and that nobody has."""
+        known = self._due.get(partition)
+        if known is None or due_at < known:
+            self._due[partition] = due_at
+            self._wakes.set()
+
+    def slot_freed(self, partition: str) -> None:
+        """Look again, if the partition has work that waits for a slot."""
+        due_at = self._due.get(partition)
+        if due_at is not None and due_at <= self._clock.now():
+            self._wakes.set()
+
+    def wake(self) -> None:
+        """Look again: the clock was moved."""
+        self._wakes.set()
+
+    async def reload_schedules(self) -> None:
+        """Learn when the next schedule is due: after a sync, or a tick."""
+        self._schedule_due = await self._store.next_schedule_due()
+        self._wakes.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell that nothing is due now and nothing is being claimed."""
+        now = self._clock.now()
+        return not self._is_busy and all(due_at > now for due_at in (*self._due.values(), self._schedule_at))
+
+    def next_due_after(self, now: int) -> int | None:
+        """Return when something is due next, leaving out what is due already and waits for a slot."""
+        return min(
+            (at for at in (*self._due.values(), self._schedule_due) if at is not None and at > now), default=None
+        )
+
+    @property
+    def _schedule_at(self) -> int:
+        return self._schedule_due if self._schedule_due is not None else 1 << 62
+
+    async def run(self, executor: Executor) -> None:
+        """Work until cancelled. A database that refuses is asked again after a second."""
+        while True:
+            self._wakes.clear()
+            try:
+                self._is_busy = True
+                if not executor.is_draining:
+                    await self._tick(executor)
+                    await self._claim(executor)
+            except StoreClosed:
+                return
+            except StoreError as error:
+                log.warning("store.refused", error=str(error), retry_in_s=_REFUSED_DELAY_S)
+                await asyncio.sleep(_REFUSED_DELAY_S)
+                self._wakes.set()
+            finally:
+                self._is_busy = False
+            await self._wait()
+
+    async def _wait(self) -> None:
+        times = [due_at for partition, due_at in self._due.items() if self._slots.free(partition) > 0]
+        wakes_at = min((*times, self._schedule_at))
+        delay_s = min(_SLEEP_S_MAX, max(0, wakes_at - self._clock.now()) / 1000)
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._wakes.wait()
+        except TimeoutError:
+            pass
+
+    # -- the queue ----------------------------------------------------------------------------------------------
+
+    async def _claim(self, executor: Executor) -> None:
+        now = self._clock.now()
+        wants = [
+            (partition, min(CLAIM_BATCH_MAX, self._slots.free(partition)))
+            for partition, due_at in self._due.items()
+            if due_at <= now and self._slots.free(partition) > 0
+        ]
+        if not wants:
+            return
+        for partition, count in wants:
+            self._slots.reserve(partition, count)
+
+        def done(result: Result) -> None:
+            claimed: dict[str, int] = {}
+            for claim in result.claimed:
+                claimed[claim.job.partition] = claimed.get(claim.job.partition, 0) + 1
+            for partition, count in wants:
+                unused = count - claimed.get(partition, 0)
+                if unused:
+                    self._slots.release(partition, unused)
+            for partition, due_at in result.next_due:
+                if due_at is None:
+                    self._due.pop(partition, None)
+                else:
+                    self._due[partition] = due_at
+            executor.claimed(result.claimed)
+
+        try:
+            await self._store.submit(ClaimRequest(wants, now, done))
+        except StoreError:
+            for partition, count in wants:
+                self._slots.release(partition, count)
+            raise
+
+    # -- schedules ----------------------------------------------------------------------------------------------
+
+    async def _tick(self, executor: Executor) -> None:
+        """Fire what is due. Ticks missed while the server was down are one tick: the first missed."""
+        now = self._clock.now()
+        if self._schedule_at > now:
+            return
+        registry = self._registries.of(self._environment)
+        due = await self._store.due_schedules(now=now, limit=_TICKS_MAX)
+        ticks = [self._make_tick(registry, schedule, now, executor) for schedule in due]
+        intakes = [tick.intake for tick in ticks if tick.intake is not None]
+
+        def done(result: Result) -> None:
+            if result.verdict is not Verdict.COMMITTED:
+                return
+            fired = [
+                tick.intake
+                for tick in ticks
+                if tick.intake is not None and (tick.function_id, tick.cron) in result.ticked
+            ]
+            executor.took_in(fired, result)
+            executor.give_back([intake for intake in intakes if intake not in fired])
+
+        try:
+            result = await self._store.submit(TickRequest(self._environment, registry.revision, ticks, now, done))
+        except StoreError:
+            executor.give_back(intakes)
+            raise
+        if result.verdict is Verdict.STALE:
+            executor.give_back(intakes)
+            await self._registries.refresh(self._environment)
+        await self.reload_schedules()
+
+    def _make_tick(self, registry: Registry, schedule: DueSchedule, now: int, executor: Executor) -> Tick:
+        function = registry.by_id.get(schedule.function_id)
+        next_at = parse_cron(schedule.cron).next_after(now)
+        if function is None or function.is_archived:
+            return Tick(schedule.function_id, schedule.cron, schedule.next_at, None, None)
+        at_text = time_text(schedule.next_at).replace(".000Z", "Z")
+        event = internal_event(
+            TIMER,
+            encode({"cron": schedule.cron, "scheduledAt": at_text, "fireAt": at_text}),
+            id=self._ids(),
+            environment=self._environment,
+            now=schedule.next_at,
+            event_id=at_text,
+        )
+        intake = start(event, registry, now=now, new_id=self._ids, only=function)
+        jobs = tuple(executor.lease(intake.jobs, now))
+        intake = type(intake)(event=intake.event, runs=intake.runs, jobs=jobs)
+        return Tick(schedule.function_id, schedule.cron, schedule.next_at, next_at, intake)

@@ -1,0 +1,27 @@
+"""The ways to call user code: over HTTP here; connected workers and embedded mode have their own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from stepwell.engine.core.model import Reply
+
+
+class OutgoingCall(NamedTuple):
+    """One request to the user's code."""
+
+    url: str
+    """The function's URL, as it was registered, with its ``fnId``."""
+    step_id: str
+    run_id: str
+    job_id: str
+    request_id: str
+    generation: int
+    request_version: int
+    body: bytes
+
+
+class Transport(Protocol):
+    """Makes a call and returns what came back. It never raises for what an app does, or doesn't."""
+
+    async def call(self, call: OutgoingCall) -> Reply: ...

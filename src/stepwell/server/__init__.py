@@ -1,0 +1,1 @@
+"""The HTTP surface: events in, apps in, the APIs for SDKs, users and the dashboard."""

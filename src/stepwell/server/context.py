@@ -1,0 +1,66 @@
+"""What every route needs: the engine, the settings, and the answers in their common shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwell.engine.core.registration import SyncPlan
+from stepwell.engine.engine import Engine
+from stepwell.server.settings import Settings
+
+JSON_TYPE: Final = "application/json"
+
+
+def _unwatched(_plan: SyncPlan) -> None:
+    pass
+
+
+class Context(msgspec.Struct, frozen=True):
+    """One running server."""
+
+    settings: Settings
+    engine: Engine
+    watch_sync: Callable[[SyncPlan], None] = _unwatched
+    """Told of each sync that changed something."""
+
+
+class ApiError(Exception):
+    """An answer that is an error: HTTP status, stable code, message, and the place in the request (``$.data``)."""
+
+    def __init__(self, status: int, code: str, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.path = status, code, message, path
+
+
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON; ``value`` is bytes that are JSON already, or what msgspec encodes."""
+    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    return Response(body, status, headers, JSON_TYPE)
+
+
+def error_response(error: ApiError) -> Response:
+    """Answer with our own API's error shape: ``{"error": {"code", "message", "path"}}``."""
+    inner = {"code": error.code, "message": error.message}
+    if error.path is not None:
+        inner["path"] = error.path
+    return json_response({"error": inner}, error.status)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a request's body up to ``limit`` bytes. Raises ``ApiError`` 413 for more, before it is all read."""
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise ApiError(413, "body_too_large", f"the body has {length} bytes; the limit is {limit}")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise ApiError(413, "body_too_large", f"the body has more than {limit} bytes, which is the limit")
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,217 @@
+"""Builds a server from its settings, and owns the order in which its parts start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stepwell.engine.clock import Clock
+from stepwell.engine.core.run import Policy
+from stepwell.engine.engine import Engine
+from stepwell.engine.ids import IdSource
+from stepwell.engine.transport.http import HttpTransport
+from stepwell.engine.watch import Watcher
+from stepwell.errors import ConfigError
+from stepwell.protocol import headers as names
+from stepwell.protocol.ids import ReplicaId
+from stepwell.server import api, ingest, register, sdk_api
+from stepwell.server.auth import ApiGuard
+from stepwell.server.context import ApiError, Context, error_response, json_response
+from stepwell.server.discovery import Discovery
+from stepwell.server.narrator import Narrator
+from stepwell.server.observability import configure_logging
+from stepwell.server.settings import Settings
+from stepwell.store.sqlite import SQLiteStore
+
+_BACKLOG: Final = 2048
+
+
+def make_engine(settings: Settings, db: Path, transport: HttpTransport, watcher: Watcher) -> Engine:
+    """Make the engine of a server; it isn't started."""
+    clock = Clock()
+    ids = IdSource(clock.now)
+    retry_s = settings.retry_interval_s
+    store = SQLiteStore(db, ReplicaId(ids()), is_durable=settings.db is not None)
+    return Engine(
+        store,
+        transport,
+        environment=settings.environment,
+        clock=clock,
+        ids=ids,
+        policy=Policy(
+            steps_max=settings.steps_per_run_max,
+            retry_constant_ms=round(retry_s * 1000) if retry_s else None,
+        ),
+        watcher=watcher,
+        calls_per_app_max=settings.calls_per_app_max,
+    )
+
+
+def make_app(context: Context) -> ASGIApp:
+    """Make the ASGI application of a running engine."""
+
+    async def health(_request: Request) -> Response:
+        return json_response({"status": 200, "message": "OK"})
+
+    routes: list[BaseRoute] = [
+        Route("/health", health),
+        *ingest.routes(context),
+        *register.routes(context),
+        *sdk_api.routes(context),
+        *api.routes(context),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error},
+    )
+    return _ServerKind(ApiGuard(app, context.settings), context.settings.kind)
+
+
+class _ServerKind:
+    """Puts the kind of this server on every answer (protocol 1.3)."""
+
+    def __init__(self, app: ASGIApp, kind: str) -> None:
+        self._app = app
+        self._header = (names.SERVER_KIND.lower().encode(), kind.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_kind(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), self._header]
+            await send(message)
+
+        await self._app(scope, receive, send_with_kind)
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return error_response(ApiError(error.status_code, error.detail.lower().replace(" ", "_"), message))
+
+
+async def _internal_error(_request: Request, _error: Exception) -> Response:
+    return error_response(ApiError(500, "internal_error", "the server has a bug; its log has the details"))
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Context]:
+    """Start the parts of a server without its HTTP side, and stop them in reverse order.
+
+    Raises ``StoreError`` when the database can't be opened.
+    """
+    async with AsyncExitStack() as stack:
+        db = settings.db or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-"))) / "memory.db"
+        transport = HttpTransport(signing_key=settings.signing_key)
+        narrator = Narrator(settings)
+        engine = make_engine(settings, db, transport, narrator)
+        context = Context(settings=settings, engine=engine, watch_sync=narrator.synced)
+        await transport.start()
+        stack.push_async_callback(transport.stop)
+        stack.push_async_callback(engine.store.stop)
+        await narrator.start()
+        stack.push_async_callback(narrator.stop)
+        await engine.start()
+        stack.push_async_callback(engine.stop, grace_s=settings.grace_s)
+        yield context
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT, then drain it.
+
+    Raises ``ConfigError`` when the address can't be bound, ``StoreError`` when the database can't be opened.
+    """
+    sockets = _bind(settings)
+    try:
+        async with running(settings) as context:
+            config = uvicorn.Config(
+                make_app(context),
+                http="httptools",
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                backlog=_BACKLOG,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+            server = _Server(config)
+            stop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                stop.add_signal_handler(number, server.ask_to_stop)
+            discovery = Discovery(context)
+            async with asyncio.TaskGroup() as tasks:
+                searching = tasks.create_task(discovery.run())
+                # What was built so far stays: the collector needn't look through it again and again.
+                gc.freeze()
+                await server.serve(sockets)
+                searching.cancel()
+    finally:
+        for bound in sockets:
+            bound.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn as one task of ours: signals are handled outside."""
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+    def ask_to_stop(self) -> None:
+        self.should_exit = True
+
+
+def run(settings: Settings) -> int:
+    """Run a server in this thread, which it blocks; returns the exit status."""
+    configure_logging(is_dev=settings.is_dev)
+    uvloop.run(serve(settings))
+    return 0
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    """Bind the address; ``localhost`` and loopback mean IPv4 and IPv6, since SDKs differ in what they call."""
+    hosts = [settings.host]
+    if settings.host in ("127.0.0.1", "localhost"):
+        hosts = ["127.0.0.1", "::1"]
+    bound: list[socket.socket] = []
+    port = settings.port
+    for host in hosts:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            made.bind((host, port))
+        except OSError as error:
+            made.close()
+            if bound and host == "::1":
+                continue  # a machine without IPv6
+            raise ConfigError(
+                f"port {port} on {host} can't be used ({error.strerror}): is another server running?"
+                " Choose another with --port"
+            ) from None
+        port = made.getsockname()[1]
+        bound.append(made)
+    return bound
+
+

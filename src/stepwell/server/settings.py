@@ -1,0 +1,103 @@
+"""Every setting of the server, typed and checked. Flags win over the environment; the command line reads both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from stepwell.errors import ConfigError
+from stepwell.limits import CALLS_PER_APP_MAX, STEPS_PER_RUN_MAX
+from stepwell.protocol.headers import SERVER_KIND_CLOUD, SERVER_KIND_DEV
+from stepwell.protocol.ids import EnvironmentId
+from stepwell.protocol.signature import hashed_key
+
+DEFAULT_PORT: Final = 8288
+DEFAULT_DB: Final = Path(".stepwell/stepwell.db")
+_KEY_CHARS_MIN: Final = 8
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server runs. Made by ``dev_settings`` or ``start_settings``, which check it."""
+
+    is_dev: bool
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    db: Path | None = DEFAULT_DB
+    """The SQLite file; None keeps everything in memory, for this process only."""
+    sdk_urls: tuple[str, ...] = ()
+    is_discovery_on: bool = True
+    is_polling_on: bool = True
+    poll_interval_s: float = 5.0
+    retry_interval_s: float | None = None
+    """A constant delay between attempts, instead of the protocol's table."""
+    signing_key: str | None = None
+    signing_key_fallback: str | None = None
+    event_keys: tuple[str, ...] = ()
+    api_tokens: tuple[str, ...] = ()
+    calls_per_app_max: int = CALLS_PER_APP_MAX
+    steps_per_run_max: int = STEPS_PER_RUN_MAX
+    grace_s: float = 10.0
+    """How long calls under way may go on after SIGTERM."""
+    is_quiet: bool = False
+    """No line for each thing that happens."""
+
+    @property
+    def kind(self) -> str:
+        """The value of ``X-Inngest-Server-Kind``."""
+        return SERVER_KIND_DEV if self.is_dev else SERVER_KIND_CLOUD
+
+    @property
+    def environment(self) -> EnvironmentId:
+        """The one environment of this server."""
+        return EnvironmentId("dev" if self.is_dev else "production")
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The keys that verify what apps sign, the current one first."""
+        return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key is not None)
+
+    @property
+    def url(self) -> str:
+        """Where this server is reached from this machine."""
+        host = self.host if self.host not in ("0.0.0.0", "::", "") else "127.0.0.1"  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def checked(settings: Settings) -> Settings:
+    """Return settings that can be run with.
+
+    Raises ``ConfigError``: one line that says which setting is wrong and how to mend it.
+    """
+    if not 0 <= settings.port <= 65_535:
+        raise ConfigError(f"--port must be between 0 and 65535, not {settings.port}")
+    if settings.retry_interval_s is not None and settings.retry_interval_s < 0:
+        raise ConfigError(f"--retry-interval can't be negative: {settings.retry_interval_s}")
+    if settings.calls_per_app_max < 1:
+        raise ConfigError(f"--calls-per-app must be at least 1, not {settings.calls_per_app_max}")
+    if not 1 <= settings.steps_per_run_max <= 100_000:
+        raise ConfigError(f"--steps-per-run must be between 1 and 100000, not {settings.steps_per_run_max}")
+    for url in settings.sdk_urls:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"--sdk-url must be an http:// or https:// URL, not {url!r}")
+    for key in settings.signing_keys:
+        hashed_key(key)
+    if not settings.is_dev:
+        _check_keys(settings)
+    return settings
+
+
+def _check_keys(settings: Settings) -> None:
+    if settings.signing_key is None:
+        raise ConfigError(
+            "a production server needs a signing key: --signing-key or STEPWELL_SIGNING_KEY"
+            " (make one: openssl rand -hex 32)"
+        )
+    if not settings.event_keys:
+        raise ConfigError("a production server needs an event key: --event-key or STEPWELL_EVENT_KEY")
+    if not settings.api_tokens:
+        raise ConfigError("a production server needs an API token: --api-token or STEPWELL_API_TOKEN")
+    for flag, values in (("--event-key", settings.event_keys), ("--api-token", settings.api_tokens)):
+        if any(len(value) < _KEY_CHARS_MIN for value in values):
+            raise ConfigError(f"{flag} must have at least {_KEY_CHARS_MIN} characters: it is a secret")

@@ -1,0 +1,268 @@
+"""The store's interface: the domain's verbs, in batches. It is internal and may change.
+
+*Writing verbs* are requests that the store groups: whatever waits when the writer is free is committed in one
+transaction. Each request is atomic by itself and answered by its own result; one that fails takes none of the others
+with it. A request's ``done`` is called on the event loop after the commit, before anybody who awaits the result goes
+on: leased jobs are handed over there, so that they are not lost with a cancelled caller.
+
+*Reading verbs* see what is committed.
+
+Every writing transaction begins with the fence: it fails with ``Fenced`` when this replica's row is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeAlias
+
+from stepwell.engine.core.model import (
+    App,
+    Attempt,
+    Event,
+    Function,
+    FunctionChange,
+    Intake,
+    Job,
+    Run,
+    Step,
+    Tick,
+    Transition,
+)
+from stepwell.engine.core.state import RunState
+from stepwell.errors import StoreError
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+
+
+class Fenced(StoreError):
+    """This replica was declared dead: it may write no more and must start again."""
+
+    code = "fenced"
+
+
+class Verdict(StrEnum):
+    """What became of a request."""
+
+    COMMITTED = "committed"
+    STALE = "stale"  # computed from an older version of the run, or of the functions: load it and compute again
+    LOST = "lost"  # the job isn't this replica's any more: its reply changed nothing
+
+
+class IngestRequest(NamedTuple):
+    """Store events with what they start.
+
+    Committed: an intake whose event was there already (a send tried again) starts nothing; a run whose event id
+    started its function within 24 hours becomes a skipped run. Stale when ``revision`` isn't the environment's.
+    Not idempotent but for seeded events.
+    """
+
+    environment: EnvironmentId
+    revision: int
+    intakes: Sequence[Intake]
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class CommitRequest(NamedTuple):
+    """Carry out a transition, with the events that it sends and what these start.
+
+    Lost when ``transition.job`` isn't leased to this replica at its generation any more (the attempt alone is kept,
+    with the outcome ``lost``); stale when the run moved on, or ``revision`` isn't the environment's. A second commit
+    of the same transition is one of the two. ``revision`` is None where no event is sent.
+    """
+
+    transition: Transition
+    environment: EnvironmentId
+    revision: int | None = None
+    intakes: Sequence[Intake] = ()
+    done: Callable[[Result], None] | None = None
+
+
+class TickRequest(NamedTuple):
+    """Fire schedules: each only if it is still due at the time that was seen. Idempotent."""
+
+    environment: EnvironmentId
+    revision: int
+    ticks: Sequence[Tick]
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class ClaimRequest(NamedTuple):
+    """Lease due jobs, the oldest first: up to ``limit`` of each partition."""
+
+    wants: Sequence[tuple[str, int]]
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class ReleaseRequest(NamedTuple):
+    """Give back leased jobs whose call hasn't begun. Jobs that aren't ours any more are passed over."""
+
+    jobs: Sequence[Job]
+    done: Callable[[Result], None] | None = None
+
+
+class SyncRequest(NamedTuple):
+    """Register an app: its functions in, those it no longer has archived, its schedules replaced.
+
+    A schedule that stays keeps its time. Stale when ``revision`` isn't the environment's. Idempotent.
+    """
+
+    app: App
+    revision: int
+    changes: Sequence[FunctionChange]
+    archived: Sequence[FunctionId]
+    now: int
+    is_removed: bool = False
+    """The app itself is archived, with all its functions."""
+    done: Callable[[Result], None] | None = None
+
+
+class SettingRequest(NamedTuple):
+    """Keep a setting of the server, such as the clock's offset."""
+
+    key: str
+    value: str
+    done: Callable[[Result], None] | None = None
+
+
+Request: TypeAlias = (
+    IngestRequest | CommitRequest | TickRequest | ClaimRequest | ReleaseRequest | SyncRequest | SettingRequest
+)
+
+
+class Claimed(NamedTuple):
+    """A leased job with the version of its run, by which a warm state is known to be right."""
+
+    job: Job
+    run_version: int
+
+
+class Result(NamedTuple):
+    """What became of a request, and what it made."""
+
+    verdict: Verdict
+    leased: frozenset[tuple[RunId, JobId]] = frozenset()
+    """Of the jobs that were inserted with an owner, those that got their lease; the others wait in the queue."""
+    skipped: frozenset[RunId] = frozenset()
+    """Runs that weren't started, since their event started the function before."""
+    duplicate: frozenset[EventId] = frozenset()
+    """Events that were there already."""
+    claimed: Sequence[Claimed] = ()
+    next_due: Sequence[tuple[str, int | None]] = ()
+    """Of a claim: when each of its partitions has work again."""
+    ticked: frozenset[tuple[FunctionId, str]] = frozenset()
+
+
+class DueSchedule(NamedTuple):
+    """A schedule whose time has come."""
+
+    function_id: FunctionId
+    cron: str
+    next_at: int
+
+
+class RunFilter(NamedTuple):
+    """Which runs to list, newest first. Instants are Unix ms; ``before`` is the cursor: the last id of a page."""
+
+    environment: EnvironmentId
+    function_id: FunctionId | None = None
+    status: str | None = None
+    event_id: EventId | None = None
+    queued_from: int | None = None
+    queued_until: int | None = None
+    before: str | None = None
+    limit: int = 20
+
+
+class EventFilter(NamedTuple):
+    """Which events to list, newest first."""
+
+    environment: EnvironmentId
+    name: str | None = None
+    received_from: int | None = None
+    received_until: int | None = None
+    before: str | None = None
+    limit: int = 20
+    with_internal: bool = False
+
+
+class RunDetail(NamedTuple):
+    """All that is known of one run."""
+
+    run: Run
+    event: Event
+    steps: Sequence[Step]
+    attempts: Sequence[Attempt]
+    jobs: Sequence[Job]
+
+
+class Store(Protocol):
+    """What the engine and the server ask of a database."""
+
+    replica_id: ReplicaId
+
+    async def start(self, *, now: int) -> None:
+        """Open the database, migrate it, enter this replica, and release the jobs of dead ones."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was submitted and close."""
+        ...
+
+    async def submit(self, request: Request) -> Result:
+        """Commit a request with whatever else is waiting. Raises ``StoreError`` when nothing of it was written."""
+        ...
+
+    async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
+        """Make an environment if it isn't there. Idempotent."""
+        ...
+
+    async def load_functions(self, environment: EnvironmentId) -> tuple[int, list[Function]]:
+        """Return the environment's revision and its functions, archived ones too, at their newest version."""
+        ...
+
+    async def load_apps(self, environment: EnvironmentId) -> list[App]:
+        """Return the apps of an environment, archived ones too."""
+        ...
+
+    async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
+        """Return the states of runs, final ones too; ids that aren't there are left out."""
+        ...
+
+    async def partitions(self) -> list[str]:
+        """Return the partitions that have waiting jobs, due or not."""
+        ...
+
+    async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:
+        """Return when each partition has work again."""
+        ...
+
+    async def due_schedules(self, *, now: int, limit: int) -> list[DueSchedule]:
+        """Return schedules whose time has come, the oldest first."""
+        ...
+
+    async def next_schedule_due(self) -> int | None:
+        """Return when the next schedule is due."""
+        ...
+
+    async def load_setting(self, key: str) -> str | None:
+        """Return a setting of the server, or None."""
+        ...
+
+    async def list_runs(self, which: RunFilter) -> list[Run]:
+        """Return a page of runs, newest first."""
+        ...
+
+    async def list_events(self, which: EventFilter) -> list[Event]:
+        """Return a page of events, newest first."""
+        ...
+
+    async def load_event(self, id: EventId) -> Event | None:
+        """Return one event by its internal id."""
+        ...
+
+    async def load_run(self, id: RunId) -> RunDetail | None:
+        """Return all that is known of a run, in one consistent view."""
+        ...

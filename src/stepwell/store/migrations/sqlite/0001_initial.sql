@@ -1,0 +1,170 @@
+-- The schema. Instants are Unix milliseconds UTC; payloads are blobs of canonical JSON.
+--
+-- event ──▶ run ──▶ job (what is to do)      attempt (what was tried)      step (what is known: the memo)
+--
+-- A run that isn't finished always has at least one job. A job with an owner is leased to that replica; the lease
+-- lives as long as the replica's row. Hot tables have no foreign keys, and no index on a column that a step changes
+-- but the due index, which holds only jobs that nobody has.
+
+create table environment (
+  id text primary key,
+  name text not null unique,
+  -- Rises with each sync: ingest is refused when it was planned with older functions.
+  revision integer not null default 0,
+  created_at integer not null
+) strict, without rowid;
+
+create table setting (
+  key text primary key,
+  value text not null
+) strict, without rowid;
+
+create table replica (
+  id text primary key,
+  started_at integer not null,
+  beat_at integer not null
+) strict, without rowid;
+
+create table app (
+  id text primary key,
+  environment text not null,
+  name text not null,
+  transport text not null check (transport in ('http', 'connect', 'embedded')),
+  url text not null,
+  sdk text not null default '',
+  framework text not null default '',
+  version text not null default '',
+  checksum text not null default '',
+  synced_at integer not null,
+  archived_at integer,
+  unique (environment, name)
+) strict, without rowid;
+
+create table function (
+  id text primary key,
+  environment text not null,
+  app_id text not null references app (id),
+  slug text not null,
+  name text not null,
+  version integer not null check (version > 0),
+  archived_at integer,
+  unique (environment, slug)
+) strict, without rowid;
+
+-- Each version is kept: a run shows the configuration that it ran with.
+create table function_version (
+  function_id text not null references function (id),
+  version integer not null,
+  config blob not null,
+  created_at integer not null,
+  primary key (function_id, version)
+) strict, without rowid;
+
+create table schedule (
+  function_id text not null references function (id),
+  cron text not null,
+  next_at integer,
+  primary key (function_id, cron)
+) strict, without rowid;
+
+create index schedule_due on schedule (next_at) where next_at is not null;
+
+create table event (
+  id text primary key check (length(id) = 26),
+  environment text not null,
+  name text not null,
+  event_id text not null,
+  ts integer not null,
+  received_at integer not null,
+  is_internal integer not null check (is_internal in (0, 1)),
+  body blob not null,
+  -- The event as it came, where the canonical form had to round a number.
+  original blob
+) strict, without rowid;
+
+create index event_name on event (environment, name, id);
+
+-- The window in which an event id starts a function once (protocol 2.4).
+create table event_key (
+  function_id text not null,
+  event_id text not null,
+  expires_at integer not null,
+  primary key (function_id, event_id)
+) strict, without rowid;
+
+create table run (
+  id text primary key check (length(id) = 26),
+  environment text not null,
+  function_id text not null,
+  function_version integer not null,
+  event_id text not null,
+  status text not null check (status in ('queued', 'running', 'completed', 'failed', 'cancelled', 'skipped')),
+  -- Rises with each commit; a transition that was computed from an older one is stale.
+  version integer not null check (version >= 0),
+  request_version integer not null,
+  is_plan_forced integer not null check (is_plan_forced in (0, 1)),
+  queued_at integer not null,
+  started_at integer,
+  ended_at integer,
+  output blob,
+  reason text,
+  original_run_id text,
+  -- Final means final, and status and output appear together.
+  check ((ended_at is null) = (status in ('queued', 'running'))),
+  check ((output is null) = (status in ('queued', 'running', 'skipped')))
+) strict, without rowid;
+
+create index run_event on run (event_id);
+create index run_function on run (function_id, id);
+
+create table step (
+  run_id text not null,
+  id text not null,
+  position integer not null check (position >= 0),
+  op text not null,
+  title text not null,
+  memo blob not null,
+  original blob,
+  started_at integer not null,
+  ended_at integer not null,
+  attempt_id text,
+  primary key (run_id, id)
+) strict, without rowid;
+
+create table attempt (
+  run_id text not null,
+  id text not null,
+  step_id text not null,
+  title text not null,
+  attempt integer not null check (attempt >= 0),
+  started_at integer not null,
+  ended_at integer not null,
+  outcome text not null check (outcome in ('ok', 'error', 'failed', 'lost')),
+  error blob,
+  retry_at integer,
+  primary key (run_id, id)
+) strict, without rowid;
+
+create table job (
+  run_id text not null,
+  id text not null,
+  partition text not null,
+  kind text not null check (kind in ('discover', 'step', 'timer')),
+  step_id text not null,
+  title text not null,
+  op text not null,
+  attempt integer not null check (attempt >= 0),
+  max_attempts integer not null check (max_attempts > attempt),
+  stack_current integer not null,
+  is_joined integer not null check (is_joined in (0, 1)),
+  lost_count integer not null,
+  due_at integer not null,
+  created_at integer not null,
+  owner text,
+  generation integer not null,
+  leased_at integer,
+  primary key (run_id, id),
+  check ((owner is null) = (leased_at is null))
+) strict, without rowid;
+
+create index job_due on job (partition, due_at) where owner is null;

@@ -1,0 +1,110 @@
+-- Queries over environments, apps, functions, replicas and settings.
+
+-- name: environment_upsert
+insert into environment (id, name, created_at)
+values (:id, :id, :now)
+on conflict do nothing
+
+-- name: environment_revision
+select revision
+from environment
+where id = :id
+
+-- name: environment_bump
+update environment
+set revision = revision + 1
+where id = :id
+
+-- name: app_load
+select id, name, transport, url, sdk, framework, version, checksum, synced_at, archived_at
+from app
+where environment = :environment
+order by name
+
+-- name: app_upsert
+insert into app (id, environment, name, transport, url, sdk, framework, version, checksum, synced_at)
+values (:id, :environment, :name, :transport, :url, :sdk, :framework, :version, :checksum, :now)
+on conflict (id) do update
+set transport = excluded.transport,
+  url = excluded.url,
+  sdk = excluded.sdk,
+  framework = excluded.framework,
+  version = excluded.version,
+  checksum = excluded.checksum,
+  synced_at = excluded.synced_at,
+  archived_at = null
+
+-- name: app_archive
+update app
+set archived_at = :now,
+  checksum = ''
+where id = :id
+  and archived_at is null
+
+-- name: function_load
+select function.id, function.app_id, function.environment, function.slug, function.version, function_version.config,
+  function.archived_at
+from function
+join function_version on function_version.function_id = function.id
+  and function_version.version = function.version
+where function.environment = :environment
+order by function.slug
+
+-- name: function_upsert
+insert into function (id, environment, app_id, slug, name, version)
+values (:id, :environment, :app_id, :slug, :name, :version)
+on conflict (id) do update
+set app_id = excluded.app_id,
+  name = excluded.name,
+  version = excluded.version,
+  archived_at = null
+
+-- name: function_version_insert
+insert into function_version (function_id, version, config, created_at)
+values (:function_id, :version, :config, :now)
+on conflict do nothing
+
+-- name: function_archive
+update function
+set archived_at = :now
+where id = :id
+
+-- name: schedule_of_function
+select cron
+from schedule
+where function_id = :function_id
+
+-- name: schedule_add
+insert into schedule (function_id, cron, next_at)
+values (:function_id, :cron, :next_at)
+on conflict do nothing
+
+-- name: schedule_remove
+delete from schedule
+where function_id = :function_id
+  and cron = :cron
+
+-- name: replica_insert
+insert into replica (id, started_at, beat_at)
+values (:id, :now, :now)
+
+-- name: replica_reap
+-- SQLite has one process: every other replica is dead.
+delete from replica
+where id <> :id
+
+-- name: replica_fence
+select id
+from replica
+where id = :id
+
+-- name: setting_get
+select value
+from setting
+where key = :key
+
+-- name: setting_put
+insert into setting (key, value)
+values (:key, :value)
+on conflict (key) do update
+set value = excluded.value
