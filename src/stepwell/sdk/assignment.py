@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from stepwell.errors import StepUsageError
 from stepwell.protocol.ids import DISCOVER, StepId, step_hash
 from stepwell.sdk.current import RUNNING, RunningStep
 from stepwell.sdk.memo import Memo
-from stepwell.sdk.outcome import Failed, Found, failed
+from stepwell.sdk.outcome import Failed, Found, exc_info, failed
 from stepwell.sdk.step import Wanted
 
 log: Final = logging.getLogger("stepwell")
@@ -64,7 +65,7 @@ def check_use(wanted: Wanted, assignment: Assignment) -> None:
         raise StepUsageError(
             f"a step of function {assignment.function_id!r} has the id {wanted.name!r}; give it a text"
         )
-    if wanted.sleep is None and not callable(getattr(wanted.body, "func", wanted.body)):
+    if wanted.sleep is None and not callable(wanted.body):
         raise StepUsageError(
             f"step {wanted.name!r} of function {assignment.function_id!r} was given no callable:"
             f" write step.run({wanted.name!r}, fn, arguments…), without calling fn"
@@ -77,16 +78,16 @@ def running(id: StepId, wanted: Wanted, assignment: Assignment) -> RunningStep:
     return RunningStep(id=id, name=wanted.name, run_id=assignment.run_id, attempt=assignment.attempt)
 
 
-def bound(id: StepId, wanted: Wanted, memo: Memo) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Return a step's body and its arguments, or those that the server has put in their place."""
+def bound(id: StepId, wanted: Wanted, memo: Memo) -> Callable[[], Any]:
+    """Return a step's body with its arguments, or with those that the server has put in their place."""
     assert wanted.body is not None
     given = memo.input(id)
-    return wanted.body, wanted.args if given is None else tuple(given)
+    return functools.partial(wanted.body, *(wanted.args if given is None else given), **wanted.kwargs)
 
 
 def is_async(body: Callable[..., Any]) -> bool:
     """Tell whether calling it makes a coroutine, and so doesn't block."""
-    plain = getattr(body, "func", body)
+    plain = body.func if isinstance(body, functools.partial) else body
     return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004 - an object may have an async __call__
 
 
@@ -98,7 +99,7 @@ def failure(id: StepId, wanted: Wanted, error: BaseException, assignment: Assign
         assignment.function_id,
         assignment.run_id,
         assignment.attempt,
-        exc_info=error,
+        exc_info=exc_info(error),
     )
     return failed(id, wanted, error, is_last=assignment.is_last_attempt)
 

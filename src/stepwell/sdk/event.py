@@ -12,7 +12,7 @@ from stepwell.errors import EventError
 from stepwell.limits import EVENT_BYTES_MAX, EVENT_NAME_CHARS_MAX, EVENTS_PER_REQUEST_MAX
 from stepwell.protocol.call import CalledEvent
 from stepwell.protocol.canonical import Json
-from stepwell.protocol.event import INTERNAL_PREFIX, SentEvent
+from stepwell.protocol.event import INTERNAL_PREFIX, NULL, SentEvent
 from stepwell.sdk.serialise import NotSerialisable, encode
 
 
@@ -122,7 +122,7 @@ def _encoded(event: Event, index: int) -> msgspec.Raw:
                 data=msgspec.Raw(encode(event.data)),
                 id=event.id or None,
                 ts=event.ts or None,
-                user=msgspec.Raw(encode(event.user)) if event.user else None,
+                user=msgspec.Raw(encode(event.user)) if event.user else NULL,
                 v=event.v,
             )
         )

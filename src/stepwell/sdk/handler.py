@@ -30,7 +30,7 @@ from stepwell.sdk.function import Function, Run, Source
 from stepwell.sdk.http import METHODS, Reply, Request, Response, error_reply
 from stepwell.sdk.log import RunLogger
 from stepwell.sdk.memo import Memo
-from stepwell.sdk.outcome import Failed, Found, Outcome, Returned, code_of, describe, is_final, retry_after
+from stepwell.sdk.outcome import Failed, Found, Outcome, Returned, code_of, describe, exc_info, is_final, retry_after
 from stepwell.sdk.registration import (
     in_band_body,
     inspection,
@@ -297,7 +297,7 @@ class Handler:
             assignment.function_id,
             assignment.run_id,
             assignment.attempt,
-            exc_info=error,
+            exc_info=exc_info(error),
         )
 
     def _response(self, reply: Reply, request: Request) -> Response:

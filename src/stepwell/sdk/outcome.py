@@ -7,7 +7,7 @@ import datetime
 import math
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
+from types import TracebackType
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -22,7 +22,7 @@ from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.step import Wanted
 
 TRACEBACK_CHARS_MAX: Final = 32_768
-_SDK_FOLDER: Final = str(Path(__file__).parent)
+_OURS: Final = ("stepwell.sdk.", "concurrent.futures.")
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -166,12 +166,17 @@ def _message(error: BaseException) -> str:
     return ""
 
 
-def _traceback(error: BaseException) -> str:
-    """Format the traceback without our own frames at its top; of an overlong one keep the end, which says most."""
+def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return an error with the traceback that users know: without our own frames, and our threads', at its top."""
     at = error.__traceback__
-    while at is not None and at.tb_next is not None and at.tb_frame.f_code.co_filename.startswith(_SDK_FOLDER):
+    while at is not None and at.tb_next is not None and at.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
         at = at.tb_next
-    text = "".join(traceback.format_exception(type(error), error, at))
+    return type(error), error, at
+
+
+def _traceback(error: BaseException) -> str:
+    """Format the traceback; of an overlong one keep the end, which says most."""
+    text = "".join(traceback.format_exception(*exc_info(error)))
     return text if len(text) <= TRACEBACK_CHARS_MAX else f"…{text[-TRACEBACK_CHARS_MAX:]}"
 
 

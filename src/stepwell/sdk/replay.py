@@ -205,12 +205,12 @@ class AsyncReplay:
         context = called.context
         context.run(FAMILY.set, None)
         context.run(RUNNING.set, running(called.id, called.wanted, self._assignment))
-        body, args = bound(called.id, called.wanted, self._memo)
+        body = bound(called.id, called.wanted, self._memo)
 
         async def call() -> Any:
             if is_async(body):
-                return await body(*args)
-            value = await self._in_thread(body, *args)
+                return await body()
+            value = await self._in_thread(body)
             return await value if inspect.isawaitable(value) else value
 
         task = asyncio.get_running_loop().create_task(call(), context=context)

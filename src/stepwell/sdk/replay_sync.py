@@ -160,10 +160,10 @@ class SyncReplay:
         raise Interrupted
 
     def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
-        body, args = bound(id, wanted, self._memo)
+        body = bound(id, wanted, self._memo)
         token = RUNNING.set(running(id, wanted, self._assignment))
         try:
-            value = body(*args)
+            value = body()
             if inspect.isawaitable(value):
                 value = self._wait(value)
         except Exception as error:  # noqa: BLE001 - whatever a step raises is its result

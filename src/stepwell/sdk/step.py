@@ -18,8 +18,8 @@ What that means for a handler:
 from __future__ import annotations
 
 import datetime
-import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from stepwell.errors import DurationError, StepUsageError
@@ -41,6 +41,7 @@ class Wanted(NamedTuple):
     name: str
     body: Callable[..., Any] | None = None
     args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     sleep: str | None = None
     """A duration, or an RFC 3339 time."""
     type: str | None = None
@@ -99,7 +100,7 @@ class Step(_Tools):
         ``retries`` say; then ``StepError`` is raised here. ``NonRetriableError`` fails the step now, ``RetryAfterError``
         sets the time of the next attempt. The same ``id`` used again counts as another step.
         """
-        return await self._steps.step(Wanted(id, functools.partial(body, **kwargs), args))
+        return await self._steps.step(Wanted(id, body, args, kwargs))
 
     async def sleep(self, id: str, duration: Duration) -> None:
         """Sleep ``"3d"``, a number of seconds or a timedelta, up to 366 days; nothing runs, or is held, meanwhile."""
@@ -141,7 +142,7 @@ class SyncStep(_Tools):
     def run(self, id: str, body: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     def run(self, id: str, body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run ``body(*args, **kwargs)`` once and remember its result, as ``Step.run`` does."""
-        return self._steps.step(Wanted(id, functools.partial(body, **kwargs), args))
+        return self._steps.step(Wanted(id, body, args, kwargs))
 
     def sleep(self, id: str, duration: Duration) -> None:
         """Sleep, as ``Step.sleep`` does."""
