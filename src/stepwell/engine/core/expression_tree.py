@@ -162,8 +162,6 @@ class _Reader:
     def node(self, encoded: bytes) -> Node:
         expr = _fields("Expr", encoded)
         at = self._positions.get(expr.pop("id", 0), 0)
-        if not expr:
-            raise error_at(self._text, at, "this is not supported")
         ((kind, content),) = expr.items()
         fields = _fields(kind, content)
         match kind:
