@@ -18,8 +18,8 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     jitter: str | None = None
 
 
-class Runtime(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the one ``step`` of a function is reached."""
+class Runtime(msgspec.Struct, frozen=True):
+    """How the one ``step`` of a function is reached. ``type`` is always written: servers have no default for it."""
 
     url: str
     type: str = "http"

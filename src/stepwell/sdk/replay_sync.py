@@ -47,7 +47,8 @@ class _Branch:
         if self._first is None:
             self._first = self.parent.name(id)
             return self._first
-        return self._count(f"{id}\x1f{self._first}")
+        # The id comes last: the index that is put behind it must not look like that of the first step's name.
+        return self._count(f"{self._first}\x1f{id}")
 
     def _count(self, text: str) -> str:
         index = self._uses.get(text, 0)
