@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import httpx2
 import msgspec
 
 from stepwell import Stepwell
@@ -176,3 +177,18 @@ def new_app(**settings: Any) -> Stepwell:
     """Return an app in dev mode that no environment variable touches."""
     given: dict[str, Any] = {"url": "http://server.test:8288", "is_dev": True, **settings}
     return Stepwell("acme", **given)
+
+
+class PretendHttp:
+    """What answers the app's requests to the server: what the test says, the last answer again and again."""
+
+    def __init__(self, *answers: httpx2.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx2.Request] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx2.Response(answer.status_code, content=answer.content)
