@@ -21,7 +21,7 @@ from stepwell.engine.transport import Transport
 from stepwell.engine.watch import NoWatcher, Watcher
 from stepwell.errors import StoreError
 from stepwell.limits import CALLS_PER_APP_MAX
-from stepwell.protocol.ids import EnvironmentId, RunId
+from stepwell.protocol.ids import AppId, EnvironmentId, RunId
 from stepwell.store.interface import IngestRequest, Result, SettingRequest, Store, SyncRequest, Verdict
 
 _OFFSET: Final = "clock_offset_ms"
@@ -95,6 +95,10 @@ class Engine:
     def registry(self) -> Registry:
         """The registered functions, as last read."""
         return self.registries.of(self.environment)
+
+    def free_calls(self, app: AppId) -> int:
+        """Return how many more calls to an app may go out from this replica now."""
+        return self._slots.free(app)
 
     def _slot_freed(self, partition: str) -> None:
         self._scheduler.slot_freed(partition)

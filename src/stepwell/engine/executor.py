@@ -159,13 +159,21 @@ class Executor:
         """
         for job, state in zip(jobs, states, strict=True):
             if job.owner is None:
-                self._notice(job.partition, job.due_at)
+                self._wait_for_slot(state, job)
             elif (job.run_id, job.id) in result.leased:
                 self._begin(self._warm.put(state), job)
             else:
                 self._slots.release(job.partition)
                 if state.run.id not in result.skipped:
-                    self._notice(job.partition, job.due_at)
+                    waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
+                    state.put(waiting)
+                    self._wait_for_slot(state, waiting)
+
+    def _wait_for_slot(self, state: RunState, job: Job) -> None:
+        """Leave a job in the queue; what is due already is likely to be claimed soon, and kept warm."""
+        if job.due_at <= self._clock.now():
+            self._warm.put(state)
+        self._notice(job.partition, job.due_at)
 
     def claimed(self, claims: Sequence[Claimed]) -> None:
         """Take over jobs that were claimed from the queue; their slots are reserved already."""

@@ -49,6 +49,8 @@ def take_in_drafts(transition: Transition, registry: Registry, *, now: int, new_
     """
     intakes: list[Intake] = []
     for draft in transition.events:
+        if draft.name == FINISHED and not registry.has_trigger(FINISHED):
+            continue
         event = internal_event(
             draft.name,
             draft.data,

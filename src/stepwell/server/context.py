@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.engine.engine import Engine
@@ -20,6 +21,10 @@ def _unwatched(_plan: SyncPlan) -> None:
     pass
 
 
+def _unsaid(_line: str) -> None:
+    pass
+
+
 class Context(msgspec.Struct, frozen=True):
     """One running server."""
 
@@ -27,6 +32,8 @@ class Context(msgspec.Struct, frozen=True):
     engine: Engine
     watch_sync: Callable[[SyncPlan], None] = _unwatched
     """Told of each sync that changed something."""
+    note: Callable[[str], None] = _unsaid
+    """Says one line to whoever runs the server."""
 
 
 class ApiError(Exception):
@@ -53,14 +60,24 @@ def error_response(error: ApiError) -> Response:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Read a request's body up to ``limit`` bytes. Raises ``ApiError`` 413 for more, before it is all read."""
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > limit:
-        raise ApiError(413, "body_too_large", f"the body has {length} bytes; the limit is {limit}")
+    length = request.headers.get("content-length")
+    return await receive_body(request.receive, length.encode() if length is not None else None, limit)
+
+
+async def receive_body(receive: Receive, length: bytes | None, limit: int) -> bytes:
+    """Read a body of plain ASGI, as ``read_body`` does. A client that goes away raises ``ClientDisconnect``."""
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise ApiError(413, "body_too_large", f"the body has {int(length)} bytes; the limit is {limit}")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
         size += len(part)
         if size > limit:
             raise ApiError(413, "body_too_large", f"the body has more than {limit} bytes, which is the limit")
         parts.append(part)
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from stepwell.engine.core.model import Event
 from stepwell.engine.ids import ulid_text
@@ -27,60 +25,78 @@ from stepwell.protocol import headers as names
 from stepwell.protocol.canonical import Canonical, NotJson, canonical, encode
 from stepwell.protocol.event import INTERNAL_PREFIX, NULL, RESERVED_KEY, SendReply, SentEvent, event_body
 from stepwell.protocol.ids import EnvironmentId, EventId, parse_event_id_seed, seeded_entropy
-from stepwell.server.context import ApiError, Context, json_response, read_body
+from stepwell.server.context import ApiError, Context, receive_body
 
 _decode_one: Final = msgspec.json.Decoder(SentEvent).decode
 _decode_many: Final = msgspec.json.Decoder(list[SentEvent]).decode
-_CORS: Final = {
-    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Max-Age": "3600",
-}
+_PREFIX: Final = "/e/"
+_SEED: Final = names.EVENT_ID_SEED.lower().encode()
+_JSON: Final = (b"content-type", b"application/json")
+_CORS: Final = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-max-age", b"3600"),
+]
 
 
-def routes(context: Context) -> list[BaseRoute]:
-    """Return the event API's routes."""
+class EventApi:
+    """The event API as a plain ASGI application: the one hot route, so it goes around the router and its layers."""
 
-    async def post(request: Request) -> Response:
-        return await _post(context, request)
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
-    async def preflight(request: Request) -> Response:
-        return Response(b"", 200, _cors(request) | _CORS)
+    @staticmethod
+    def serves(scope: Scope) -> bool:
+        """Tell whether a request is for the event API."""
+        return scope["type"] == "http" and scope["path"].startswith(_PREFIX)
 
-    return [
-        Route("/e/{key}", post, methods=["POST", "PUT"]),
-        Route("/e/{key}", preflight, methods=["OPTIONS"]),
-    ]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        status, body = 200, b""
+        answer_headers = [_JSON]
+        if origin is not None:
+            answer_headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        match scope["method"]:
+            case "POST" | "PUT":
+                status, body = await self._post(scope["path"][len(_PREFIX) :], headers, receive)
+                if status == 503:
+                    answer_headers.append((b"retry-after", b"1"))
+            case "OPTIONS":
+                answer_headers += _CORS
+            case method:
+                status, body = _refused(405, f"events are sent by POST, not {method}")
+        answer_headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _post(self, key: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[int, bytes]:
+        if not _is_known_key(self._context, key):
+            return 401, b'{"status":401,"message":"","error":"Event key not found"}'
+        engine = self._context.engine
+        seed = headers.get(_SEED)
+        try:
+            body = await receive_body(receive, headers.get(b"content-length"), INGEST_BODY_BYTES_MAX)
+            events = read_events(
+                body,
+                seed=parse_event_id_seed(seed.decode("latin-1")) if seed is not None else None,
+                new_id=engine.ids,
+                environment=engine.environment,
+                now=engine.clock.now(),
+            )
+            if events:
+                await engine.ingest(events)
+        except EventError as error:
+            return _refused(400, f"{error.path}: {error}")
+        except ApiError as error:
+            return _refused(error.status, error.message)
+        except StoreError as error:
+            return _refused(503, f"the event was not stored, send it again: {error}")
+        return 200, msgspec.json.encode(SendReply(ids=[event.id for event in events], status=200))
 
 
-async def _post(context: Context, request: Request) -> Response:
-    headers = _cors(request)
-    if not _is_known_key(context, request.path_params["key"]):
-        return json_response({"status": 401, "message": "", "error": "Event key not found"}, 401, headers)
-    try:
-        body = await read_body(request, INGEST_BODY_BYTES_MAX)
-        seed = request.headers.get(names.EVENT_ID_SEED)
-        events = read_events(
-            body,
-            seed=parse_event_id_seed(seed) if seed is not None else None,
-            new_id=context.engine.ids,
-            environment=context.engine.environment,
-            now=context.engine.clock.now(),
-        )
-        if events:
-            await context.engine.ingest(events)
-    except EventError as error:
-        return _refused(400, f"{error.path}: {error}", headers)
-    except ApiError as error:
-        return _refused(error.status, error.message, headers)
-    except StoreError as error:
-        return _refused(503, f"the event was not stored, send it again: {error}", headers | {"Retry-After": "1"})
-    reply = SendReply(ids=[event.id for event in events], status=200)
-    return json_response(msgspec.json.encode(reply), headers=headers)
-
-
-def _refused(status: int, message: str, headers: dict[str, str]) -> Response:
-    return json_response(SendReply(ids=[], status=status, error=message), status, headers)
+def _refused(status: int, message: str) -> tuple[int, bytes]:
+    return status, msgspec.json.encode(SendReply(ids=[], status=status, error=message))
 
 
 def _is_known_key(context: Context, key: str) -> bool:
@@ -88,11 +104,6 @@ def _is_known_key(context: Context, key: str) -> bool:
         return True
     given = key.encode()
     return any([hmac.compare_digest(known.encode(), given) for known in context.settings.event_keys])
-
-
-def _cors(request: Request) -> dict[str, str]:
-    origin = request.headers.get("origin")
-    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin else {}
 
 
 def read_events(

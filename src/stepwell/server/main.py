@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,7 +71,6 @@ def make_app(context: Context) -> ASGIApp:
 
     routes: list[BaseRoute] = [
         Route("/health", health),
-        *ingest.routes(context),
         *register.routes(context),
         *sdk_api.routes(context),
         *api.routes(context),
@@ -80,14 +79,14 @@ def make_app(context: Context) -> ASGIApp:
         routes=routes,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error},
     )
-    return _ServerKind(ApiGuard(app, context.settings), context.settings.kind)
+    return _Surface(ingest.EventApi(context), ApiGuard(app, context.settings), context.settings.kind)
 
 
-class _ServerKind:
-    """Puts the kind of this server on every answer (protocol 1.3)."""
+class _Surface:
+    """Leads requests to the event API or the rest, and puts the kind of this server on every answer (protocol 1.3)."""
 
-    def __init__(self, app: ASGIApp, kind: str) -> None:
-        self._app = app
+    def __init__(self, events: ingest.EventApi, rest: ASGIApp, kind: str) -> None:
+        self._events, self._rest = events, rest
         self._header = (names.SERVER_KIND.lower().encode(), kind.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +95,11 @@ class _ServerKind:
                 message["headers"] = [*message.get("headers", ()), self._header]
             await send(message)
 
-        await self._app(scope, receive, send_with_kind)
+        app = self._events if self._events.serves(scope) else self._rest
+        try:
+            await app(scope, receive, send_with_kind)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:
@@ -125,7 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[Context]:
         transport = HttpTransport(signing_key=settings.signing_key)
         narrator = Narrator(settings)
         engine = make_engine(settings, db, transport, narrator)
-        context = Context(settings=settings, engine=engine, watch_sync=narrator.synced)
+        context = Context(settings=settings, engine=engine, watch_sync=narrator.synced, note=narrator.note)
         await transport.start()
         stack.push_async_callback(transport.stop)
         stack.push_async_callback(engine.store.stop)
@@ -152,6 +155,7 @@ async def serve(settings: Settings) -> None:
                 lifespan="off",
                 backlog=_BACKLOG,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=5,
             )
             server = _Server(config)
@@ -213,5 +217,3 @@ def _bind(settings: Settings) -> list[socket.socket]:
         port = made.getsockname()[1]
         bound.append(made)
     return bound
-
-

@@ -12,7 +12,7 @@ Every writing transaction begins with the fence: it fails with ``Fenced`` when t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -163,6 +163,14 @@ class DueSchedule(NamedTuple):
     next_at: int
 
 
+class Schedule(NamedTuple):
+    """A schedule and its next time; None when it never fires again."""
+
+    function_id: FunctionId
+    cron: str
+    next_at: int | None
+
+
 class RunFilter(NamedTuple):
     """Which runs to list, newest first. Instants are Unix ms; ``before`` is the cursor: the last id of a page."""
 
@@ -170,6 +178,7 @@ class RunFilter(NamedTuple):
     function_id: FunctionId | None = None
     status: str | None = None
     event_id: EventId | None = None
+    event_name: str | None = None
     queued_from: int | None = None
     queued_until: int | None = None
     before: str | None = None
@@ -211,8 +220,12 @@ class Store(Protocol):
         """Finish what was submitted and close."""
         ...
 
-    async def submit(self, request: Request) -> Result:
-        """Commit a request with whatever else is waiting. Raises ``StoreError`` when nothing of it was written."""
+    def submit(self, request: Request) -> Awaitable[Result]:
+        """Commit a request with whatever else is waiting.
+
+        It is queued at once, and goes on whatever becomes of the caller. Awaiting the result raises ``StoreError``
+        when nothing of it was written; ``StoreClosed`` is raised at once.
+        """
         ...
 
     async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
@@ -247,6 +260,10 @@ class Store(Protocol):
         """Return when the next schedule is due."""
         ...
 
+    async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
+        """Return all schedules of an environment's functions."""
+        ...
+
     async def load_setting(self, key: str) -> str | None:
         """Return a setting of the server, or None."""
         ...
@@ -261,6 +278,10 @@ class Store(Protocol):
 
     async def load_event(self, id: EventId) -> Event | None:
         """Return one event by its internal id."""
+        ...
+
+    async def event_names(self, ids: Sequence[EventId]) -> dict[EventId, str]:
+        """Return the names of events; ids that aren't there are left out."""
         ...
 
     async def load_run(self, id: RunId) -> RunDetail | None:

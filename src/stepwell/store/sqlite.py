@@ -35,6 +35,7 @@ from stepwell.store.interface import (
     Result,
     RunDetail,
     RunFilter,
+    Schedule,
 )
 from stepwell.store.migrate import migrate
 from stepwell.store.rows import read_app, read_event, read_function, read_job, read_run, read_step
@@ -102,8 +103,8 @@ class SQLiteStore:
             self._lock.close()
             self._lock = None
 
-    async def submit(self, request: Request) -> Result:
-        return await asyncio.shield(self._commits.submit(request))
+    def submit(self, request: Request) -> asyncio.Future[Result]:
+        return self._commits.submit(request)
 
     async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
         self._statements.one("environment_upsert", id=environment, now=now)
@@ -152,6 +153,11 @@ class SQLiteStore:
     async def next_schedule_due(self) -> int | None:
         return await self._read(lambda sql: sql.one("schedule_next_due")[0][0])
 
+    async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
+        return await self._read(
+            lambda sql: [Schedule(*row) for row in sql.one("schedule_load", environment=environment)]
+        )
+
     async def load_setting(self, key: str) -> str | None:
         rows = await self._read(lambda sql: sql.one("setting_get", key=key))
         return rows[0][0] if rows else None
@@ -164,6 +170,9 @@ class SQLiteStore:
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read_plain(lambda db: sqlite_read.load_event(db, id))
+
+    async def event_names(self, ids: Sequence[EventId]) -> dict[EventId, str]:
+        return await self._read(lambda sql: dict(sql.many("event_names", [(id,) for id in sorted(set(ids))])))
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read_plain(lambda db: sqlite_read.load_run(db, Statements(db), id))

@@ -95,12 +95,13 @@ class Batch:
         self._requests = requests
         self._results: list[Result] = [_COMMITTED] * len(requests)
         self._intakes: list[tuple[int, Intake]] = []
-        self._revisions: dict[EnvironmentId, int] = {}
 
     def run(self) -> list[Result]:
         """Run every statement. Raises ``Fenced``, or what SQLite raises: then the caller rolls back."""
-        if not self._sql.one("replica_fence", id=self._replica_id):
+        fence = self._sql.one("replica_fence", id=self._replica_id)
+        if not fence:
             raise Fenced("this server was declared dead and replaced; it must start again")
+        self._revisions: dict[EnvironmentId, int] = dict(fence)
         handlers: dict[type, Callable[[int, Any], None]] = {
             SyncRequest: self._sync,
             SettingRequest: self._put_setting,
@@ -114,7 +115,7 @@ class Batch:
         self._tick()
         for index, request in enumerate(self._requests):
             if isinstance(request, IngestRequest):
-                if self._revision(request.environment) != request.revision:
+                if self._revisions[request.environment] != request.revision:
                     self._results[index] = _STALE
                 else:
                     self._intakes += [(index, intake) for intake in request.intakes]
@@ -125,11 +126,6 @@ class Batch:
             if isinstance(request, ClaimRequest):
                 self._claim(index, request)
         return self._results
-
-    def _revision(self, environment: EnvironmentId) -> int:
-        if environment not in self._revisions:
-            self._revisions[environment] = self._sql.one("environment_revision", id=environment)[0][0]
-        return self._revisions[environment]
 
     # -- commits ------------------------------------------------------------------------------------------------
 
@@ -149,7 +145,7 @@ class Batch:
             run = request.transition.run
             version, status = seen[run.id]
             if not (RunStatus(status).is_final or run.id in taken) and version == run.version - 1:
-                if request.revision is None or self._revision(request.environment) == request.revision:
+                if request.revision is None or self._revisions[request.environment] == request.revision:
                     taken.add(run.id)
                     accepted.append((index, request))
                 else:
@@ -210,7 +206,7 @@ class Batch:
         if not ticks:
             return
         for index, request in enumerate(self._requests):
-            if isinstance(request, TickRequest) and self._revision(request.environment) != request.revision:
+            if isinstance(request, TickRequest) and self._revisions[request.environment] != request.revision:
                 self._results[index] = _STALE
         ticks = [(index, tick) for index, tick in ticks if self._results[index] is not _STALE]
         rows = [(tick.function_id, tick.cron, tick.seen_at, tick.next_at) for _, tick in ticks]
@@ -315,7 +311,7 @@ class Batch:
 
     def _sync(self, index: int, request: SyncRequest) -> None:
         app = request.app
-        if self._revision(app.environment) != request.revision:
+        if self._revisions[app.environment] != request.revision:
             self._results[index] = _STALE
             return
         sql = self._sql

@@ -6,6 +6,7 @@ The texts are put together from fixed pieces, by which filters are set; values a
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from stepwell.engine.core.model import UNFINISHED, Event, Run
 from stepwell.protocol.ids import EventId, RunId
@@ -21,6 +22,8 @@ from stepwell.store.rows import (
 )
 from stepwell.store.sqlite_batch import Statements
 
+_RARE_EVENTS_MAX: Final = 500
+
 
 def list_runs(db: sqlite3.Connection, which: RunFilter) -> list[Run]:
     """Return a page of runs, newest first, by an index for each filter.
@@ -35,6 +38,8 @@ def list_runs(db: sqlite3.Connection, which: RunFilter) -> list[Run]:
     if which.event_id is not None:
         where.append("event_id = ?")
         values.append(which.event_id)
+    if which.event_name is not None:
+        where.append(_triggered_by(db, which.environment, which.event_name, values))
     if which.status is not None:
         where.append("status = ?")
         values.append(which.status)
@@ -54,6 +59,22 @@ def list_runs(db: sqlite3.Connection, which: RunFilter) -> list[Run]:
         values,
     )
     return [read_run(row) for row in rows]
+
+
+def _triggered_by(db: sqlite3.Connection, environment: str, name: str, values: list[str | int]) -> str:
+    """Return the condition for an event's name, in the form that is quick for a rare one or for a common one.
+
+    The runs of few events are found by their ids; those of many come soon when the newest runs are gone through.
+    """
+    ids = db.execute(
+        "select id from event where environment = ? and name = ? order by id desc limit ?",
+        (environment, name, _RARE_EVENTS_MAX + 1),
+    ).fetchall()
+    if len(ids) > _RARE_EVENTS_MAX:
+        values.append(name)
+        return "exists (select 1 from event where event.id = run.event_id and event.name = ?)"
+    values += [row[0] for row in ids]
+    return f"event_id in ({','.join('?' * len(ids))})"
 
 
 def list_events(db: sqlite3.Connection, which: EventFilter) -> list[Event]:

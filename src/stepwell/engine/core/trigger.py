@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -42,7 +43,11 @@ class Registry:
                 if trigger.event is not None:
                     self._by_event.setdefault(trigger.event, []).append(_condition(function, trigger.expression))
 
-    def matching(self, name: str, body: bytes) -> list[Function]:
+    def has_trigger(self, name: str) -> bool:
+        """Tell whether an event of this name may start anything."""
+        return any(pattern in self._by_event for pattern in _patterns(name))
+
+    def matching(self, name: str, body: bytes, *, now: int) -> list[Function]:
         """Return the functions that an event starts, each once. The event is decoded only where a condition asks."""
         conditions = [condition for pattern in _patterns(name) for condition in self._by_event.get(pattern, ())]
         if not conditions:
@@ -55,7 +60,7 @@ class Registry:
             if condition.expression is not None:
                 if variables is None:
                     variables = {"event": msgspec.json.decode(body)}
-                if not condition.expression.test(variables):
+                if not condition.expression.test(variables, now_ms=now):
                     continue
             found[condition.function.id] = condition.function
         return list(found.values())
@@ -69,7 +74,7 @@ def start(
     An event with a future ``ts`` starts them then. With ``only``, that function alone starts, whatever its triggers
     say: a cron tick or a direct call.
     """
-    functions = [only] if only is not None else registry.matching(event.name, event.body)
+    functions = [only] if only is not None else registry.matching(event.name, event.body, now=now)
     runs = tuple(new_run(event, function, now=now, run_id=RunId(new_id())) for function in functions)
     jobs = tuple(
         start_job(run, function, due_at=max(now, event.ts)) for run, function in zip(runs, functions, strict=True)
@@ -130,9 +135,10 @@ def invoked_event(
     )
 
 
-def _patterns(name: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def _patterns(name: str) -> tuple[str, ...]:
     """Return the trigger names that match an event's: itself, and each prefix up to ``/`` or ``.`` with ``*``."""
-    return [name, *(name[: end.end()] + "*" for end in _PREFIX_END.finditer(name))]
+    return (name, *(name[: end.end()] + "*" for end in _PREFIX_END.finditer(name)))
 
 
 def _condition(function: Function, expression: str | None) -> _Condition:

@@ -94,9 +94,11 @@ delete from replica
 where id <> :id
 
 -- name: replica_fence
-select id
+-- The fence, and with it the revisions: no row back, this replica is dead.
+select environment.id, environment.revision
 from replica
-where id = :id
+left join environment on true
+where replica.id = :id
 
 -- name: setting_get
 select value

@@ -11,6 +11,12 @@ where true
 on conflict do nothing
 returning id
 
+-- name: event_names
+-- rows: id text
+select event.id, event.name
+from v
+join event on event.id = v.id
+
 -- name: event_key_take
 -- rows: function_id text, event_id text, expires_at bigint
 -- Takes the 24-hour window of an event id for a function; no row back where it is taken.
@@ -29,6 +35,13 @@ from schedule
 where schedule.next_at <= :now
 order by schedule.next_at
 limit :limit
+
+-- name: schedule_load
+select schedule.function_id, schedule.cron, schedule.next_at
+from function
+join schedule on schedule.function_id = function.id
+where function.environment = :environment
+order by schedule.function_id, schedule.cron
 
 -- name: schedule_next_due
 select min(next_at)
