@@ -1,0 +1,1 @@
+"""Small complete apps, each run by a test."""
