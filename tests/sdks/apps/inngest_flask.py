@@ -1,0 +1,245 @@
+"""The functions of ``recorder``, on the official Python SDK under Flask: plain handlers."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import flask
+import inngest
+import inngest.flask
+
+from tests.sdks.apps.recorder import HEAVY_CHARS, HEAVY_STEPS, WORK
+from tests.sdks.apps.serving import Switch, serve_wsgi
+
+Json = Any
+
+client = inngest.Inngest(app_id="shop", logger=logging.getLogger("shop"))
+
+
+def on(event: str, if_: str | None = None) -> inngest.TriggerEvent:
+    return inngest.TriggerEvent(event=event, expression=if_)
+
+
+@client.create_function(fn_id="steps", trigger=on("test/steps"))
+def steps(ctx: inngest.ContextSync) -> Json:
+    def add_one(number: int) -> int:
+        WORK.add(ctx.run_id, "b", ctx.attempt)
+        return number + 1
+
+    a = ctx.step.run("a", WORK.step(ctx.run_id, "a", ctx.attempt, 1))
+    b = ctx.step.run("b", add_one, a)
+    again = [ctx.step.run("again", WORK.step(ctx.run_id, f"again {i}", ctx.attempt, i)) for i in range(2)]
+    return {"a": a, "b": b, "again": again}
+
+
+@client.create_function(fn_id="parallel", trigger=on("test/parallel"), retries=2)
+def parallel(ctx: inngest.ContextSync) -> Json:
+    parts = ctx.group.parallel(
+        (
+            lambda: ctx.step.run("a", WORK.step(ctx.run_id, "a", ctx.attempt, "a")),
+            lambda: ctx.step.run("b", WORK.step(ctx.run_id, "b", ctx.attempt, "b", failures=1)),
+            lambda: ctx.step.run("c", WORK.step(ctx.run_id, "c", ctx.attempt, "c")),
+        )
+    )
+    return ctx.step.run("join", WORK.step(ctx.run_id, "join", ctx.attempt, "".join(parts)))
+
+
+@client.create_function(fn_id="mixed", trigger=on("test/mixed"))
+def mixed(ctx: inngest.ContextSync) -> Json:
+    def branch() -> Json:
+        first = ctx.step.run("b1", WORK.step(ctx.run_id, "b1", ctx.attempt, "b1"))
+        return [first, ctx.step.run("b2", WORK.step(ctx.run_id, "b2", ctx.attempt, "b2"))]
+
+    def rest() -> Json:
+        ctx.step.sleep("nap", datetime.timedelta(seconds=1))
+
+    results: Sequence[Json] = ctx.group.parallel(
+        (
+            lambda: ctx.step.run("a", WORK.step(ctx.run_id, "a", ctx.attempt, "a")),
+            rest,
+            branch,
+        )
+    )
+    a, _, branched = results
+    return [a, *branched]
+
+
+@client.create_function(fn_id="race", trigger=on("test/race"))
+def race(ctx: inngest.ContextSync) -> None:
+    def branch() -> None:
+        ctx.step.run("r1", WORK.step(ctx.run_id, "r1", ctx.attempt))
+        ctx.step.run("r2", WORK.step(ctx.run_id, "r2", ctx.attempt))
+
+    ctx.group.parallel(
+        (branch, lambda: ctx.step.sleep("nap", datetime.timedelta(seconds=2))),
+        parallel_mode=inngest.ParallelMode.RACE,
+    )
+
+
+@client.create_function(fn_id="nap", trigger=on("test/nap"))
+def nap(ctx: inngest.ContextSync) -> None:
+    ctx.step.run("before", WORK.step(ctx.run_id, "before", ctx.attempt))
+    data: Json = ctx.event.data
+    ctx.step.sleep("nap", data["nap_ms"])
+    ctx.step.sleep_until("alarm", datetime.datetime.fromisoformat(data["alarm"]))
+    ctx.step.run("after", WORK.step(ctx.run_id, "after", ctx.attempt))
+
+
+@client.create_function(fn_id="flaky", trigger=on("test/flaky"), retries=3)
+def flaky(ctx: inngest.ContextSync) -> Json:
+    done = ctx.step.run("work", WORK.step(ctx.run_id, "work", ctx.attempt, "done", failures=2))
+    return ctx.step.run("then", WORK.step(ctx.run_id, "then", ctx.attempt, f"{done}, then"))
+
+
+@client.create_function(fn_id="catch", trigger=on("test/catch"), retries=1)
+def catch(ctx: inngest.ContextSync) -> Json:
+    def no_stock() -> Exception:
+        return ValueError("no stock")
+
+    try:
+        ctx.step.run("doomed", WORK.step(ctx.run_id, "doomed", ctx.attempt, failures=99, error=no_stock))
+    except inngest.StepError as error:
+        caught = f"caught: {error.message}"
+        return ctx.step.run("compensate", WORK.step(ctx.run_id, "compensate", ctx.attempt, caught))
+
+
+def on_broken(ctx: inngest.ContextSync) -> None:
+    data: Json = ctx.event.data
+    value = {
+        "message": data["error"]["message"],
+        "event": {"name": data["event"]["name"], "data": data["event"]["data"]},
+    }
+    ctx.step.run("report", WORK.step(data["run_id"], "on failure", ctx.attempt, value))
+
+
+@client.create_function(fn_id="broken", trigger=on("test/broken"), retries=1, on_failure=on_broken)
+def broken(ctx: inngest.ContextSync) -> None:
+    ctx.step.run("first", WORK.step(ctx.run_id, "first", ctx.attempt))
+    WORK.add(ctx.run_id, "raise", ctx.attempt)
+    raise ValueError("boom")
+
+
+@client.create_function(fn_id="final", trigger=on("test/final"), retries=3)
+def final(ctx: inngest.ContextSync) -> None:
+    WORK.add(ctx.run_id, "raise", ctx.attempt)
+    raise inngest.NonRetriableError("never again")
+
+
+@client.create_function(fn_id="final-step", trigger=on("test/final-step"), retries=3)
+def final_step(ctx: inngest.ContextSync) -> None:
+    def never() -> Exception:
+        return inngest.NonRetriableError("never again")
+
+    ctx.step.run("raise", WORK.step(ctx.run_id, "raise", ctx.attempt, failures=99, error=never))
+
+
+@client.create_function(fn_id="later", trigger=on("test/later"), retries=1)
+def later(ctx: inngest.ContextSync) -> Json:
+    def in_3_s() -> Exception:
+        return inngest.RetryAfterError("busy", datetime.timedelta(seconds=3))
+
+    return ctx.step.run("work", WORK.step(ctx.run_id, "work", ctx.attempt, "at last", failures=1, error=in_3_s))
+
+
+@client.create_function(fn_id="tell", trigger=on("test/tell"))
+def tell(ctx: inngest.ContextSync) -> Json:
+    return ctx.step.send_event("tell", [inngest.Event(name="test/told", data={"n": n}) for n in (1, 2)])
+
+
+@client.create_function(fn_id="told", trigger=on("test/told"))
+def told(ctx: inngest.ContextSync) -> Json:
+    return ctx.event.data["n"]
+
+
+def fan(id: str, *, failures: int) -> inngest.Function[Json]:
+    @client.create_function(fn_id=id, trigger=on("test/fan"), retries=1)
+    def one(ctx: inngest.ContextSync) -> Json:
+        return ctx.step.run("work", WORK.step(ctx.run_id, "work", ctx.attempt, id, failures=failures))
+
+    return one
+
+
+@client.create_function(fn_id="large", trigger=on("test/amount", "event.data.amount > 100"))
+def large(ctx: inngest.ContextSync) -> Json:
+    return ctx.event.data["amount"]
+
+
+@client.create_function(fn_id="any", trigger=on("test/wild.*"))
+def any_wild(ctx: inngest.ContextSync) -> Json:
+    return ctx.event.name
+
+
+@client.create_function(fn_id="either", trigger=[on("test/this"), on("test/that")])
+def either(ctx: inngest.ContextSync) -> Json:
+    return ctx.event.name
+
+
+@client.create_function(fn_id="echo", trigger=on("test/echo"))
+def echo(ctx: inngest.ContextSync) -> Json:
+    return ctx.step.run("copy", WORK.step(ctx.run_id, "copy", ctx.attempt, ctx.event.data))
+
+
+@client.create_function(fn_id="heavy", trigger=on("test/heavy"))
+def heavy(ctx: inngest.ContextSync) -> Json:
+    parts = [
+        ctx.step.run(f"part {n}", WORK.step(ctx.run_id, f"part {n}", ctx.attempt, str(n) * HEAVY_CHARS))
+        for n in range(HEAVY_STEPS)
+    ]
+    return [len(part) for part in parts]
+
+
+@client.create_function(fn_id="tick", trigger=inngest.TriggerCron(cron="* * * * *"))
+def tick(ctx: inngest.ContextSync) -> Json:
+    return ctx.step.run("tick", WORK.step(ctx.run_id, "tick", ctx.attempt, ctx.event.data))
+
+
+FUNCTIONS: list[inngest.Function[Any]] = [
+    *(steps, parallel, mixed, race, nap, flaky, catch, broken, final, final_step, later, tell, told),
+    *(large, any_wild, either, echo, heavy, tick),
+    *(fan("fan-a", failures=0), fan("fan-b", failures=1), fan("fan-c", failures=0)),
+]
+
+mover = inngest.Inngest(app_id="moving")
+
+
+@mover.create_function(fn_id="stays", trigger=on("moving/event"))
+def stays_first(ctx: inngest.ContextSync) -> str:
+    return "first"
+
+
+@mover.create_function(fn_id="goes", trigger=on("moving/event"))
+def goes(ctx: inngest.ContextSync) -> str:
+    return "first"
+
+
+@mover.create_function(fn_id="stays", trigger=[on("moving/event"), on("moving/more")])
+def stays_second(ctx: inngest.ContextSync) -> str:
+    return "second"
+
+
+@mover.create_function(fn_id="comes", trigger=on("moving/event"))
+def comes(ctx: inngest.ContextSync) -> str:
+    return "second"
+
+
+def flask_app(client: inngest.Inngest, functions: list[inngest.Function[Any]]) -> flask.Flask:
+    app = flask.Flask(__name__)
+    inngest.flask.serve(app, client, functions)
+    return app
+
+
+def send(events: list[dict[str, Json]]) -> list[str]:
+    return client.send_sync([inngest.Event(**event) for event in events])
+
+
+def main() -> None:
+    first = flask_app(mover, [stays_first, goes]).wsgi_app
+    second = flask_app(mover, [stays_second, comes]).wsgi_app
+    serve_wsgi(flask_app(client, FUNCTIONS), Switch({"first": first, "second": second}), send)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+// Serves an app of the TypeScript SDK to its test, as apps/serving.py does for Python: the functions, the record, the
+// controls. Not part of any SDK.
+
+import http from "node:http";
+
+import { Recorder, movingFunctions, shopFunctions } from "./functions.mjs";
+
+// `makeClient(id)` makes a client, `creator(client)` its way to create a function; `serve` and the rest are the SDK's.
+export function serveApp({ makeClient, creator, serve, ...sdk }) {
+  const work = new Recorder();
+  const shop = makeClient("shop");
+  const serveShop = serve({ client: shop, functions: shopFunctions({ create: creator(shop), work, ...sdk }) });
+  const moving = makeClient("moving");
+  const variants = Object.fromEntries(
+    Object.entries(movingFunctions({ create: creator(moving) })).map(([variant, functions]) => [
+      variant,
+      serve({ client: moving, functions }),
+    ]),
+  );
+  let serveMoving = variants.first;
+
+  const server = http.createServer(async (request, response) => {
+    const url = new URL(request.url, "http://app");
+    if (url.pathname.startsWith("/moving/")) return serveMoving(request, response);
+    if (url.pathname === "/api/inngest") return serveShop(request, response);
+    let answer = null;
+    if (url.pathname === "/log") {
+      answer = work.ofRun(url.searchParams.get("run"));
+    } else if (url.pathname === "/send") {
+      const parts = [];
+      for await (const part of request) parts.push(part);
+      answer = (await shop.send(JSON.parse(Buffer.concat(parts)))).ids;
+    } else if (url.pathname.startsWith("/turn/")) {
+      serveMoving = variants[url.pathname.slice("/turn/".length)];
+    } else {
+      response.statusCode = 404;
+    }
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify(answer));
+  });
+  server.listen(Number(process.argv[2]), "127.0.0.1");
+}
