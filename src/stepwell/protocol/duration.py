@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import durationpy
 
 from stepwell.errors import DurationError
+from stepwell.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 Duration: TypeAlias = str | float | datetime.timedelta
 """A duration as users give it: ``"3d"``, a number of seconds, or a timedelta."""
@@ -44,6 +45,19 @@ def duration_text(ms: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def rough_text(ms: int) -> str:
+    """Write milliseconds for people to read, at two places at most: ``45ms``, ``1.2s``, ``12s``, ``3m20s``, ``2d5h``."""
+    if ms < SECOND_MS:
+        return f"{ms}ms"
+    if ms < 10 * SECOND_MS:
+        return f"{ms / SECOND_MS:.1f}s".replace(".0s", "s")
+    for unit, finest in ((MINUTE_MS, SECOND_MS), (HOUR_MS, SECOND_MS), (DAY_MS, MINUTE_MS)):
+        if ms < unit:
+            return duration_text(ms - ms % finest)
+    hours = ms // HOUR_MS
+    return f"{hours // 24}d" + (f"{hours % 24}h" if hours % 24 else "")
 
 
 def parse_time(text: str) -> int | None:

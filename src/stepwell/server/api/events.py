@@ -1,0 +1,217 @@
+"""Events: send, list, show. Lists hold no payloads; those come with the single event."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from stepwell.engine.core.model import Event
+from stepwell.errors import EventError
+from stepwell.limits import EVENTS_PER_REQUEST_MAX, INGEST_BODY_BYTES_MAX
+from stepwell.protocol.duration import time_text
+from stepwell.protocol.ids import EventId
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, decode_body
+from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.context import ApiError, Context
+from stepwell.server.ingest import read_events
+from stepwell.store.interface import EventFilter
+
+
+class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event to send. ``id`` is an idempotency key for 24 hours; a future ``ts`` (Unix ms) delays the runs."""
+
+    name: str
+    data: JsonObject | None = None
+    id: str | None = None
+    ts: int | None = None
+    user: JsonObject | None = None
+    v: str | None = None
+    meta: JsonObject | None = None
+
+
+class StartedRun(msgspec.Struct, frozen=True):
+    """A run that an event started."""
+
+    id: str
+    function: str
+    is_skipped: bool
+    """The event's own id had started this function within 24 hours."""
+
+
+class TakenEvent(msgspec.Struct, frozen=True):
+    """An event that is on disk, with what it started."""
+
+    id: str
+    event_id: str
+    name: str
+    runs: list[StartedRun]
+
+
+class TakenEvents(msgspec.Struct, frozen=True):
+    """What became of the events, in the order in which they were sent."""
+
+    events: list[TakenEvent]
+
+
+class EventSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An event without its payload. ``id`` is the server's, ``event_id`` the sender's (or the same)."""
+
+    id: str
+    event_id: str
+    name: str
+    ts: str
+    received_at: str
+    is_internal: bool
+
+
+class EventView(EventSummary, frozen=True, kw_only=True):
+    """An event as it was sent."""
+
+    data: msgspec.Raw
+    user: msgspec.Raw
+    v: str | None
+    meta: msgspec.Raw | None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events, newest first."""
+
+    items: list[EventSummary]
+    next_cursor: str | None
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events to list."""
+
+    name: str | None = None
+    received_after: Instant = None
+    received_before: Instant = None
+    internal: Annotated[bool, msgspec.Meta(description="With those that the server itself sends.")] = False
+    cursor: Cursor = None
+    limit: Limit = PAGE_ROWS
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    data: msgspec.Raw
+    user: msgspec.Raw
+    v: str | None = None
+    meta: msgspec.Raw | None = None
+
+
+def endpoints() -> list[AnyEndpoint]:
+    """Return the endpoints about events."""
+    return [
+        Endpoint(
+            "POST",
+            "/api/events",
+            "Send one event, or a list of them",
+            TakenEvents,
+            send_events,
+            query=Nothing,
+            body=bytes,
+            read=_checked_body,
+            body_schema=NewEvent | list[NewEvent],
+            body_bytes_max=INGEST_BODY_BYTES_MAX,
+        ),
+        Endpoint("GET", "/api/events", "List events", EventPage, list_events, query=EventsQuery, body=Nothing),
+        Endpoint("GET", "/api/events/{id}", "Show an event", EventView, show_event, query=Nothing, body=Nothing),
+    ]
+
+
+async def send_events(call: Call[Nothing, bytes]) -> TakenEvents:
+    """Store events and start what they trigger."""
+    engine = call.context.engine
+    events = read_events(
+        call.body, seed=None, new_id=engine.ids, environment=engine.environment, now=engine.clock.now()
+    )
+    if not events:
+        raise EventError("there is no event in the body")
+    accepted = await engine.ingest(events)
+    by_id = engine.registry.by_id
+    return TakenEvents(
+        [
+            TakenEvent(
+                id=intake.event.id,
+                event_id=intake.event.event_id,
+                name=intake.event.name,
+                runs=[
+                    StartedRun(run.id, by_id[run.function_id].slug, run.id in accepted.skipped) for run in intake.runs
+                ],
+            )
+            for intake in accepted.intakes
+        ]
+    )
+
+
+async def list_events(call: Call[EventsQuery, Nothing]) -> EventPage:
+    """List events, newest first."""
+    query = call.query
+    events = await call.context.engine.store.list_events(
+        EventFilter(
+            environment=call.context.engine.environment,
+            name=query.name,
+            received_from=read_instant(query.received_after, "received_after"),
+            received_until=read_instant(query.received_before, "received_before"),
+            before=read_cursor(query.cursor),
+            limit=query.limit + 1,
+            with_internal=query.internal,
+        )
+    )
+    page = events[: query.limit]
+    return EventPage([_summary(event) for event in page], page[-1].id if len(events) > len(page) else None)
+
+
+async def show_event(call: Call[Nothing, Nothing]) -> EventView:
+    """Show one event."""
+    return event_view(await find_event(call.context, call.path["id"]))
+
+
+async def find_event(context: Context, id: str) -> Event:
+    """Return an event by the server's id. Raises ``ApiError`` 404."""
+    event = await context.engine.store.load_event(EventId(id)) if is_ulid(id) else None
+    if event is None or event.environment != context.engine.environment:
+        raise ApiError(404, "event_not_found", f"there is no event with the id {id[:100]!r}")
+    return event
+
+
+def event_view(event: Event) -> EventView:
+    """Show an event with its payload, as it was sent where the canonical form had to round a number."""
+    stored = msgspec.json.decode(event.body, type=_Stored)
+    data = stored.data if event.original is None else msgspec.Raw(event.original)
+    return EventView(
+        id=event.id,
+        event_id=event.event_id,
+        name=event.name,
+        ts=time_text(event.ts),
+        received_at=time_text(event.received_at),
+        is_internal=event.is_internal,
+        data=data,
+        user=stored.user,
+        v=stored.v,
+        meta=stored.meta,
+    )
+
+
+def _summary(event: Event) -> EventSummary:
+    return EventSummary(
+        id=event.id,
+        event_id=event.event_id,
+        name=event.name,
+        ts=time_text(event.ts),
+        received_at=time_text(event.received_at),
+        is_internal=event.is_internal,
+    )
+
+
+def _checked_body(raw: bytes, _type: type[bytes]) -> bytes:
+    """Refuse unknown fields; the rest is for ``read_events`` to judge, as at ``/e/``."""
+    if raw.lstrip().startswith(b"["):
+        sent = decode_body(raw, list[NewEvent])
+        if len(sent) > EVENTS_PER_REQUEST_MAX:
+            raise ApiError(
+                400, "too_many_events", f"{len(sent)} events in one request; the limit is {EVENTS_PER_REQUEST_MAX}"
+            )
+    else:
+        decode_body(raw, NewEvent)
+    return raw

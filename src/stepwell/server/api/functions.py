@@ -1,0 +1,182 @@
+"""Functions: list, show, invoke."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from stepwell.engine.core.model import Function, Run
+from stepwell.engine.core.trigger import invoked_event
+from stepwell.limits import EVENT_BYTES_MAX
+from stepwell.protocol.canonical import Json, NotJson, canonical
+from stepwell.protocol.duration import time_text
+from stepwell.protocol.ids import AppId, FunctionId
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing
+from stepwell.server.api.runs import RunView, app_names, run_view
+from stepwell.server.context import ApiError, Context
+from stepwell.store.interface import Schedule
+
+
+class TriggerView(msgspec.Struct, frozen=True):
+    """What starts a function: an event name, with an optional condition, or a schedule with its next time."""
+
+    event: str | None
+    expression: str | None
+    cron: str | None
+    next_at: str | None
+
+
+class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A function as it is registered."""
+
+    slug: str
+    name: str
+    app: str
+    version: int
+    triggers: list[TriggerView]
+    max_attempts: int
+    url: str
+    is_archived: bool
+
+
+class FunctionList(msgspec.Struct, frozen=True):
+    """Functions, by their ids."""
+
+    items: list[FunctionView]
+
+
+class FunctionsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which functions to list."""
+
+    app: str | None = None
+    archived: Annotated[bool, msgspec.Meta(description="With those that no app has any more.")] = False
+
+
+class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the function finds in its event."""
+
+    data: JsonObject | None = None
+    user: JsonObject | None = None
+    v: str | None = None
+
+
+def endpoints() -> list[AnyEndpoint]:
+    """Return the endpoints about functions."""
+    one = "/api/functions/{slug}"
+    return [
+        Endpoint(
+            "GET", "/api/functions", "List functions", FunctionList, list_functions, query=FunctionsQuery, body=Nothing
+        ),
+        Endpoint("GET", one, "Show a function", FunctionView, show_function, query=Nothing, body=Nothing),
+        Endpoint(
+            "POST",
+            f"{one}/invoke",
+            "Start a function, whatever its triggers say",
+            RunView,
+            invoke_function,
+            query=Nothing,
+            body=Invocation,
+        ),
+    ]
+
+
+async def list_functions(call: Call[FunctionsQuery, Nothing]) -> FunctionList:
+    """List functions."""
+    engine, query = call.context.engine, call.query
+    apps = await app_names(call.context)
+    schedules = await schedules_by_function(call.context)
+    found = [
+        _view(function, apps, schedules)
+        for function in engine.registry.by_id.values()
+        if (query.archived or not function.is_archived) and query.app in (None, apps[function.app_id])
+    ]
+    if query.app is not None and query.app not in apps.values():
+        raise ApiError(404, "app_not_found", f"there is no app {query.app[:300]!r}", path="$.app")
+    return FunctionList(sorted(found, key=lambda view: view.slug))
+
+
+async def show_function(call: Call[Nothing, Nothing]) -> FunctionView:
+    """Show one function, archived or not."""
+    slug = call.path["slug"]
+    for function in call.context.engine.registry.by_id.values():
+        if function.slug == slug:
+            return _view(function, await app_names(call.context), await schedules_by_function(call.context))
+    raise _not_found(slug)
+
+
+async def invoke_function(call: Call[Nothing, Invocation]) -> RunView:
+    """Start a function directly."""
+    run = await invoke(call.context, call.path["slug"], call.body)
+    return await run_view(call.context, run.id)
+
+
+async def invoke(context: Context, slug: str, what: Invocation) -> Run:
+    """Start a function and return its run. Raises ``ApiError`` for an unknown function or unusable data."""
+    engine = context.engine
+    function = engine.registry.by_slug.get(slug)
+    if function is None:
+        raise _not_found(slug)
+    try:
+        event = invoked_event(
+            _object(what.data, "$.data"),
+            slug=slug,
+            id=engine.ids(),
+            environment=engine.environment,
+            now=engine.clock.now(),
+            user=_object(what.user, "$.user"),
+            v=what.v,
+        )
+    except NotJson as error:
+        raise ApiError(400, "invalid_body", str(error)) from None
+    if len(event.body) > EVENT_BYTES_MAX:
+        raise ApiError(400, "event_too_large", f"the event has {len(event.body)} bytes; the limit is {EVENT_BYTES_MAX}")
+    return await engine.invoke(event, function)
+
+
+def _object(raw: msgspec.Raw | None, path: str) -> Json:
+    """Decode a member that must be an object or null. Raises ``ApiError`` 400."""
+    try:
+        value: Json = canonical(bytes(raw)).value if raw is not None else None
+    except NotJson as error:
+        raise ApiError(400, "invalid_body", str(error), path=path) from None
+    if value is not None and not isinstance(value, dict):
+        raise ApiError(400, "invalid_body", "must be an object or null", path=path)
+    return value if value is not None else {}
+
+
+async def schedules_by_function(context: Context) -> dict[FunctionId, list[Schedule]]:
+    """Return the schedules with their next times."""
+    found: dict[FunctionId, list[Schedule]] = {}
+    for schedule in await context.engine.store.load_schedules(context.engine.environment):
+        found.setdefault(schedule.function_id, []).append(schedule)
+    return found
+
+
+def _view(function: Function, apps: dict[AppId, str], schedules: dict[FunctionId, list[Schedule]]) -> FunctionView:
+    config = function.config
+    return FunctionView(
+        slug=function.slug,
+        name=config.name or function.slug,
+        app=apps[function.app_id],
+        version=function.version,
+        triggers=[
+            TriggerView(
+                trigger.event, trigger.expression, trigger.cron, _next_at(trigger.cron, schedules.get(function.id, ()))
+            )
+            for trigger in config.triggers
+        ],
+        max_attempts=function.max_attempts,
+        url=config.url,
+        is_archived=function.is_archived,
+    )
+
+
+def _next_at(cron: str | None, schedules: Sequence[Schedule]) -> str | None:
+    times = [schedule.next_at for schedule in schedules if schedule.cron == cron and schedule.next_at is not None]
+    return time_text(times[0]) if times else None
+
+
+def _not_found(slug: str) -> ApiError:
+    return ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}: is its app synced?")
