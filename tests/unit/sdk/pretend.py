@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -51,15 +52,17 @@ class PretendRun:
         max_attempts: int = 3,
         pick: Callable[[int], int] = lambda _: 0,
         has_joins: bool = True,
+        respond: Callable[[Request], Awaitable[Response]] | None = None,
     ) -> None:
         """``pick(n)`` chooses which of n calls that are due is made next.
 
         With ``has_joins`` the run goes on when all ops of a reply are done (request version 2), else after each (version 1).
+        ``respond`` takes the place of the app's handler.
         """
         self.sw = sw
         self.slug = f"{sw.id}-{function_id}"
         self.event = event or {"name": "test/event", "id": "e1", "ts": 1_700_000_000_000, "data": {}}
-        self.is_sync = is_sync
+        self.respond = respond or functools.partial(respond_by, sw.handler, is_sync=is_sync)
         self.max_attempts = max_attempts
         self.pick = pick
         self.has_joins = has_joins
@@ -110,7 +113,7 @@ class PretendRun:
         """Make a call with what is known, and change nothing."""
         query = urlencode({"fnId": self.slug, "stepId": target})
         request = Request("POST", f"{SERVE_URL}?{query}", {}, self.body(attempt), "test")
-        response = await respond(self.sw.handler, request, is_sync=self.is_sync)
+        response = await self.respond(request)
         ops = msgspec.json.decode(response.body, type=list[Op]) if response.status == 206 else []
         return Answer(target, response.status, ops, msgspec.json.decode(response.body), response.headers)
 
@@ -166,7 +169,7 @@ class PretendRun:
             self._due.append((DISCOVER, 0))
 
 
-async def respond(handler: Handler, request: Request, *, is_sync: bool = False) -> Response:
+async def respond_by(handler: Handler, request: Request, *, is_sync: bool = False) -> Response:
     """Answer a request by the one entry of the handler or the other."""
     if not is_sync:
         return await handler.handle(request)

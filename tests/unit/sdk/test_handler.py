@@ -17,7 +17,7 @@ from stepwell.protocol.sync import FunctionConfig, read_sync
 from stepwell.sdk.client import Client
 from stepwell.sdk.handler import Handler
 from stepwell.sdk.http import Request, Response
-from tests.unit.sdk.pretend import SERVE_URL, PretendHttp, PretendRun, new_app, respond
+from tests.unit.sdk.pretend import SERVE_URL, PretendHttp, PretendRun, new_app, respond_by
 
 KEY = "signkey-prod-12345678"
 OLD_KEY = "signkey-prod-87654321"
@@ -66,14 +66,14 @@ CALL = "?fnId=acme-f&stepId=step"
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "HEAD"])
 async def test_another_method_is_not_allowed(method: str, is_sync: bool) -> None:
-    response = await respond(app_with().handler, request(method), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request(method), is_sync=is_sync)
 
     assert response.status == 405
     assert response.headers["Allow"] == "GET, PUT, POST"
 
 
 async def test_a_body_over_the_limit_is_refused_for_good(is_sync: bool) -> None:
-    response = await respond(app_with().handler, request("POST", CALL, None), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request("POST", CALL, None), is_sync=is_sync)
 
     assert response.status == 413
     assert str(CALL_BODY_BYTES_MAX) in decoded(response)["message"]
@@ -81,7 +81,7 @@ async def test_a_body_over_the_limit_is_refused_for_good(is_sync: bool) -> None:
 
 
 async def test_an_unknown_function_is_named_with_those_that_are_known(is_sync: bool) -> None:
-    response = await respond(app_with().handler, request("POST", "?fnId=acme-g", b"{}"), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request("POST", "?fnId=acme-g", b"{}"), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (500, "function_not_found")
     assert decoded(response)["message"] == "app 'acme' has no function 'acme-g'; it has: acme-f, acme-f-failure"
@@ -101,14 +101,14 @@ async def test_an_unknown_function_is_named_with_those_that_are_known(is_sync: b
     ],
 )
 async def test_a_malformed_call_is_refused(body: bytes, is_sync: bool) -> None:
-    response = await respond(app_with().handler, request("POST", CALL, body), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request("POST", CALL, body), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (400, "invalid_body")
 
 
 async def test_every_answer_says_which_sdk_made_it(is_sync: bool) -> None:
     sw = app_with(env="branch-a")
-    response = await respond(sw.handler, request("POST", CALL, PretendRun(sw, "f").body()), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("POST", CALL, PretendRun(sw, "f").body()), is_sync=is_sync)
 
     assert response.status == 206
     assert response.headers == {
@@ -162,7 +162,7 @@ async def test_a_signed_call_is_answered_and_signed_with_the_same_key(key: str, 
     sw = production()
     call = request("POST", CALL, PretendRun(sw, "f").body(), key=key)
 
-    response = await respond(sw.handler, call, is_sync=is_sync)
+    response = await respond_by(sw.handler, call, is_sync=is_sync)
 
     assert response.status == 206
     assert verify([key], response.body, response.headers[headers.SIGNATURE], NOW_S) == key
@@ -173,7 +173,7 @@ async def test_a_signature_over_the_canonical_form_is_accepted(is_sync: bool) ->
     body = PretendRun(sw, "f").body()
     signature = sign(KEY, msgspec.json.encode(msgspec.json.decode(body), order="sorted"), NOW_S)
 
-    response = await respond(sw.handler, request("POST", CALL, body, x_inngest_signature=signature), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("POST", CALL, body, x_inngest_signature=signature), is_sync=is_sync)
 
     assert response.status == 206
 
@@ -197,7 +197,7 @@ async def test_in_production_a_bad_signature_is_unauthorized_and_told_nothing(
 ) -> None:
     given = {} if signature is None else {"x_inngest_signature": signature}
 
-    response = await respond(production().handler, request(method, query, b"{}", **given), is_sync=is_sync)
+    response = await respond_by(production().handler, request(method, query, b"{}", **given), is_sync=is_sync)
 
     assert response.status == 401
     assert decoded(response)["message"].startswith("Unauthorized")
@@ -208,7 +208,7 @@ async def test_in_production_a_bad_signature_is_unauthorized_and_told_nothing(
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_an_app_in_production_without_a_signing_key_says_what_to_set(method: str, is_sync: bool) -> None:
-    response = await respond(app_with(is_dev=False).handler, request(method, CALL, b"{}"), is_sync=is_sync)
+    response = await respond_by(app_with(is_dev=False).handler, request(method, CALL, b"{}"), is_sync=is_sync)
 
     assert response.status == 500
     assert "set STEPWELL_SIGNING_KEY" in decoded(response)["message"]
@@ -216,7 +216,7 @@ async def test_an_app_in_production_without_a_signing_key_says_what_to_set(metho
 
 
 async def test_the_trust_probe_is_answered_and_signed(is_sync: bool) -> None:
-    response = await respond(production().handler, request("POST", "?probe=trust", b"{}", key=KEY), is_sync=is_sync)
+    response = await respond_by(production().handler, request("POST", "?probe=trust", b"{}", key=KEY), is_sync=is_sync)
 
     assert (response.status, response.body) == (200, b"null")
     assert verify([KEY], response.body, response.headers[headers.SIGNATURE], NOW_S) == KEY
@@ -226,7 +226,7 @@ async def test_the_trust_probe_is_answered_and_signed(is_sync: bool) -> None:
 
 
 async def test_in_dev_mode_anyone_may_look(is_sync: bool) -> None:
-    response = await respond(app_with().handler, request("GET"), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request("GET"), is_sync=is_sync)
 
     assert (response.status, response.headers[headers.SDK]) == (200, "stepwell-py:v0.1.0")
     assert decoded(response) == {
@@ -240,7 +240,7 @@ async def test_in_dev_mode_anyone_may_look(is_sync: bool) -> None:
 
 
 async def test_a_signed_request_sees_the_hashes_of_the_keys(is_sync: bool) -> None:
-    response = await respond(production().handler, request("GET", key=KEY), is_sync=is_sync)
+    response = await respond_by(production().handler, request("GET", key=KEY), is_sync=is_sync)
 
     found = decoded(response)
     assert response.status == 200
@@ -260,7 +260,7 @@ async def test_a_put_registers_the_app_and_answers_what_the_server_says(is_sync:
     api = PretendHttp(httpx2.Response(200, json={"ok": True, "modified": True}))
     sw = app_with(api)
 
-    response = await respond(
+    response = await respond_by(
         sw.handler, request("PUT", "?deployId=d%201", x_inngest_server_kind="dev"), is_sync=is_sync
     )
 
@@ -282,13 +282,13 @@ async def test_serve_origin_and_path_replace_the_url_of_the_request(is_sync: boo
     api = PretendHttp(httpx2.Response(200, json={}))
     sw = app_with(api, serve_origin="https://acme.example/", serve_path="hooks/stepwell")
 
-    await respond(sw.handler, request("PUT"), is_sync=is_sync)
+    await respond_by(sw.handler, request("PUT"), is_sync=is_sync)
 
     assert read_sync(api.requests[0].content).url == "https://acme.example/hooks/stepwell"
 
 
 async def test_a_put_of_a_server_of_the_other_kind_is_refused(is_sync: bool) -> None:
-    response = await respond(app_with().handler, request("PUT", x_inngest_server_kind="cloud"), is_sync=is_sync)
+    response = await respond_by(app_with().handler, request("PUT", x_inngest_server_kind="cloud"), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (400, "server_kind_mismatch")
     assert "set STEPWELL_DEV=1" in decoded(response)["message"]
@@ -297,7 +297,7 @@ async def test_a_put_of_a_server_of_the_other_kind_is_refused(is_sync: bool) -> 
 async def test_a_refused_key_is_followed_by_the_fallback(is_sync: bool) -> None:
     api = PretendHttp(httpx2.Response(401, text="no"), httpx2.Response(200, json={"ok": True}))
 
-    response = await respond(production(api).handler, request("PUT", key=KEY), is_sync=is_sync)
+    response = await respond_by(production(api).handler, request("PUT", key=KEY), is_sync=is_sync)
 
     assert response.status == 200
     assert [sent.headers["authorization"] for sent in api.requests] == [
@@ -317,7 +317,7 @@ async def test_a_refused_key_is_followed_by_the_fallback(is_sync: bool) -> None:
 async def test_a_failed_registration_says_what_is_wrong(
     answer: httpx2.Response | Exception, message: str, is_sync: bool
 ) -> None:
-    response = await respond(app_with(PretendHttp(answer)).handler, request("PUT"), is_sync=is_sync)
+    response = await respond_by(app_with(PretendHttp(answer)).handler, request("PUT"), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (400, "sync_failed")
     assert message in decoded(response)["message"]
@@ -327,7 +327,7 @@ async def test_a_failed_registration_says_what_is_wrong(
 async def test_a_put_without_a_server_says_what_to_set(is_sync: bool) -> None:
     sw = production(url=None)
 
-    response = await respond(sw.handler, request("PUT", key=KEY), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("PUT", key=KEY), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (500, "config")
     assert "set STEPWELL_URL" in decoded(response)["message"]
@@ -338,7 +338,7 @@ async def test_in_production_an_unsigned_put_is_answered_when_the_origin_is_set(
     api = PretendHttp(httpx2.Response(200, json={}))
     sw = production(api, serve_origin="https://acme.example")
 
-    response = await respond(sw.handler, request("PUT", host="evil.example"), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("PUT", host="evil.example"), is_sync=is_sync)
 
     assert response.status == 200
     assert read_sync(api.requests[0].content).url == "https://acme.example/api/stepwell"
@@ -353,7 +353,7 @@ async def test_in_production_the_configuration_may_come_in_band(is_sync: bool) -
         x_inngest_server_kind="cloud",
     )
 
-    response = await respond(production().handler, put, is_sync=is_sync)
+    response = await respond_by(production().handler, put, is_sync=is_sync)
 
     assert (response.status, response.headers[headers.SYNC_KIND]) == (200, "in_band")
     assert verify([KEY], response.body, response.headers[headers.SIGNATURE], NOW_S) == KEY
@@ -366,7 +366,7 @@ async def test_in_production_the_configuration_may_come_in_band(is_sync: bool) -
 async def test_an_in_band_put_without_a_url_is_refused(is_sync: bool) -> None:
     put = request("PUT", body=b"{}", key=KEY, x_inngest_sync_kind="in_band")
 
-    response = await respond(production().handler, put, is_sync=is_sync)
+    response = await respond_by(production().handler, put, is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (400, "invalid_body")
 
@@ -379,7 +379,7 @@ async def test_an_in_band_put_falls_back_to_out_of_band(
     api = PretendHttp(httpx2.Response(200, json={}))
     sw = app_with(api) if is_dev else production(api)
 
-    response = await respond(
+    response = await respond_by(
         sw.handler, request("PUT", body=b'{"url":"x"}', key=KEY, x_inngest_sync_kind="in_band"), is_sync=is_sync
     )
 
@@ -400,7 +400,7 @@ async def test_large_state_is_fetched_from_the_api(is_sync: bool) -> None:
     api = PretendHttp(httpx2.Response(200, json=batch), httpx2.Response(200, json=known))
     sw = app_with(api)
 
-    response = await respond(sw.handler, request("POST", CALL, large(sw)), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("POST", CALL, large(sw)), is_sync=is_sync)
 
     assert (response.status, decoded(response)) == (200, "from the api")
     assert [sent.url.path for sent in api.requests] == [
@@ -415,7 +415,7 @@ async def test_large_state_is_fetched_from_the_api(is_sync: bool) -> None:
 async def test_large_state_that_cannot_be_fetched_is_a_retriable_error(answer: httpx2.Response, is_sync: bool) -> None:
     sw = app_with(PretendHttp(answer))
 
-    response = await respond(sw.handler, request("POST", CALL, large(sw)), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("POST", CALL, large(sw)), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (500, "state_not_loaded")
     assert response.headers.get(headers.NO_RETRY) != "true"
@@ -424,6 +424,6 @@ async def test_large_state_that_cannot_be_fetched_is_a_retriable_error(answer: h
 async def test_large_state_without_a_server_says_what_to_set(is_sync: bool) -> None:
     sw = production(url=None)
 
-    response = await respond(sw.handler, request("POST", CALL, large(sw), key=KEY), is_sync=is_sync)
+    response = await respond_by(sw.handler, request("POST", CALL, large(sw), key=KEY), is_sync=is_sync)
 
     assert (response.status, decoded(response)["code"]) == (500, "config")

@@ -1,7 +1,7 @@
 """Serve an app in any ASGI framework.
 
 Starlette, FastAPI:  ``app.add_route("/api/stepwell", sw.asgi())``, or ``app.mount("/api/stepwell", sw.asgi())``
-Litestar:            ``Litestar([asgi("/api/stepwell", is_mount=True, copy_scope=True)(sw.asgi())])``
+Litestar:            ``Litestar([asgi("/api/stepwell", copy_scope=True)(sw.asgi())])``
 alone:               ``uvicorn module:app`` with ``app = sw.asgi()``
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from stepwell.limits import CALL_BODY_BYTES_MAX
 from stepwell.sdk.handler import Handler
@@ -73,8 +74,9 @@ def _url(scope: Scope, headers: dict[str, str]) -> str:
     if host is None:
         name, port = scope.get("server") or ("localhost", None)
         host = f"{name}:{port}" if port else str(name)
-    root, path = scope.get("root_path", ""), scope["path"]
-    # The path has the mount's prefix in it by the specification; some frameworks take it off.
+    # Frameworks differ in what a mount does to `path`; `raw_path` stays as it was sent, but servers may leave it out.
+    raw = scope.get("raw_path")
+    root, path = scope.get("root_path", ""), raw.decode("latin-1") if raw else quote(scope["path"])
     whole = path if path.startswith(root) else root + path
     query = scope.get("query_string", b"").decode("latin-1")
     return f"{scope.get('scheme', 'http')}://{host}{whole}{'?' + query if query else ''}"
