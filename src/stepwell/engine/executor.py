@@ -468,7 +468,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         max_attempts=job.max_attempts,
         environment=run.environment,
         version=run.request_version,
-        disable_immediate_execution=run.is_plan_forced,
+        disable_immediate_execution=state.must_plan,
         stack=state.stack,
         stack_current=job.stack_current,
         event=state.event,

@@ -11,8 +11,8 @@ What each op does is the table ``_HANDLERS``; an op of the protocol that isn't i
 - An inline step result, and a targeted one outside a group, is followed by a discovery.
 - In a group (request version 2: several ops in one reply) the jobs are *joined*: only the last one to end is followed
   by a discovery. With versions 0 and 1 each is.
-- A discovery that is still waiting in the queue serves for all completions before it. One that was under way while
-  steps completed is followed by another.
+- A run has one discovery at a time: two would run the same new step inline, both. One that waits, or waits for its
+  retry, serves for all completions before it. One that was under way while steps completed is followed by another.
 - A run that isn't finished keeps at least one job: whatever a reply says, ``advance`` never leaves none.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never, cast
 
 import msgspec
 
@@ -42,11 +42,11 @@ from stepwell.engine.core.model import (
     Transition,
 )
 from stepwell.engine.core.retry import retry_delay_ms
-from stepwell.engine.core.state import RunState
+from stepwell.engine.core.state import RunState, member_bytes
 from stepwell.errors import DurationError
 from stepwell.limits import LOST_ATTEMPTS_MAX, SLEEP_MS_MAX, STATE_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol import event as events
-from stepwell.protocol.canonical import Json, NotJson, canonical, encode, encode_text
+from stepwell.protocol.canonical import Json, NotJson, canonical, decode, encode, encode_text
 from stepwell.protocol.duration import duration_ms, parse_time
 from stepwell.protocol.ids import COMPLETE, DISCOVER, AttemptId, JobId, StepId
 from stepwell.protocol.ops import RACE, Op, OpCode
@@ -76,7 +76,7 @@ class Answered(NamedTuple):
     """How many steps the call's memo held: more by now means that the app hasn't seen them."""
 
 
-class _RunFails(Exception):  # noqa: N818 - control flow of this module
+class _RunFails(Exception):
     """The run ends now, with an error that the server makes (protocol 4.9.5)."""
 
     def __init__(self, name: str, message: str) -> None:
@@ -115,8 +115,8 @@ def advance(state: RunState, job: Job, answered: Answered, function: Function, p
                 change.finish(output)
             case ErrorReply() as reply:
                 change.take_error(reply)
-            case _ as never:
-                assert_never(never)
+            case _:
+                assert_never(answered.reply)
     except _RunFails as failure:
         change.fail_by_server(failure.name, str(failure))
     return change.transition()
@@ -125,21 +125,25 @@ def advance(state: RunState, job: Job, answered: Answered, function: Function, p
 def fire(state: RunState, job: Job, *, at: int) -> Transition:
     """End a sleep: the memo becomes null, and a discovery follows when the rules of its group say so."""
     assert job.kind is JobKind.TIMER and not state.run.status.is_final
-    step = Step(
-        run_id=state.run.id,
-        id=StepId(job.step_id),
-        position=len(state.stack),
-        op=OpCode.SLEEP,
-        title=job.title,
-        memo=b"null",
-        started_at=job.created_at,
-        ended_at=at,
-    )
+    steps: tuple[Step, ...] = ()
+    if job.step_id not in state.memo:  # an app that reports its sleep as run has had its say
+        steps = (
+            Step(
+                run_id=state.run.id,
+                id=StepId(job.step_id),
+                position=len(state.stack),
+                op=OpCode.SLEEP,
+                title=job.title,
+                memo=b"null",
+                started_at=job.created_at,
+                ended_at=at,
+            ),
+        )
     run = msgspec.structs.replace(state.run, version=state.run.version + 1)
     jobs: tuple[Job, ...] = ()
     if _wants_discovery(state, job):
-        run, jobs = _discovery(state, run, job, at=at, stack_length=step.position + 1, number=0)
-    return Transition(run=run, at=at, job=job, steps=(step,), jobs=jobs)
+        run, jobs = _discovery(state, run, job, at=at, stack_length=len(state.stack) + len(steps), number=0)
+    return Transition(run=run, at=at, job=job, steps=steps, jobs=jobs)
 
 
 def cancel(state: RunState, function: Function, *, at: int, reason: str) -> Transition:
@@ -189,7 +193,14 @@ class _Change:
         self.jobs: list[Job] = []
         self.outcome, self.error, self.retry_at = Outcome.OK, None, None
         self.step_id, self.title = job.step_id, job.title
-        self.begun: set[str] = set()
+        self.size_bytes = state.size_bytes
+        self.done: set[str] = set()
+        """Steps that got their result in this reply."""
+        self.planned: set[str] = set()
+        """Steps that got a job of their own in this reply."""
+        self.counted: set[str] = set()
+        """Steps that the run didn't have before this reply."""
+        self.is_retried = False
         self.needs_discovery = False
         self.final: Transition | None = None
 
@@ -356,6 +367,8 @@ class _Change:
             retry_at=self.retry_at,
         )
         if self.final is not None:
+            if self.is_retried:  # a step's error in a reply that ends the run all the same
+                attempt = msgspec.structs.replace(attempt, outcome=Outcome.FAILED, retry_at=None)
             return msgspec.structs.replace(self.final, attempt=attempt)
         assert self.jobs or len(self.state.jobs) > 1, "a run that isn't finished must keep a job"
         return Transition(
@@ -365,35 +378,37 @@ class _Change:
     # -- pieces -------------------------------------------------------------------------------------------------
 
     def _is_done(self, step_id: str) -> bool:
-        return step_id in self.state.memo or any(step.id == step_id for step in self.steps)
+        return step_id in self.state.memo or step_id in self.done
 
     def _is_new(self, op: Op) -> bool:
         """Known ops are reported again while they are pending: they are not begun twice (protocol 4.10.5)."""
-        is_own = op.id == self.job.step_id
-        is_known = self._is_done(op.id) or (self.state.is_pending(op.id) and not is_own)
-        is_new = op.id not in self.begun and not is_known
-        if is_new:
-            self.begun.add(op.id)
-            self._check_step_count(self.state.step_count + len(self.steps) + len(self.begun))
-        return is_new
+        is_pending = self.state.is_pending(op.id) and op.id != self.job.step_id
+        if is_pending or op.id in self.planned or self._is_done(op.id):
+            return False
+        self.planned.add(op.id)
+        self._count(op.id)
+        return True
 
-    def _check_step_count(self, count: int) -> None:
-        if count > self.policy.steps_max:
+    def _count(self, step_id: str) -> None:
+        """Count a step, once, against the limit."""
+        if not self.state.is_pending(step_id):
+            self.counted.add(step_id)
+        if self.state.step_count + len(self.counted) > self.policy.steps_max:
             raise _RunFails(
                 "InngestErrFunctionOverflowed",
                 f"the run has more than {self.policy.steps_max} steps, which is the limit",
             )
 
     def _record(self, op: Op, memo: bytes, original: bytes | None) -> None:
-        is_counted = op.id == self.job.step_id
-        self._check_step_count(self.state.step_count + len(self.steps) + len(self.begun) + (not is_counted))
-        size = self.state.size_bytes + sum(len(step.memo) for step in self.steps) + len(memo)
-        if size > self.policy.state_bytes_max:
+        self._count(op.id)
+        self.size_bytes += member_bytes(op.id, memo)
+        if self.size_bytes > self.policy.state_bytes_max:
             raise _RunFails(
                 "InngestErrStateOverflowed",
-                f"event and step results have {size} bytes; the limit is {self.policy.state_bytes_max}",
+                f"event and step results have {self.size_bytes} bytes; the limit is {self.policy.state_bytes_max}",
             )
         assert op.code is not None
+        self.done.add(op.id)
         self.steps.append(
             Step(
                 run_id=self.run.id,
@@ -411,6 +426,9 @@ class _Change:
         self.needs_discovery |= _wants_discovery(self.state, self.job)
 
     def _retry(self, error: bytes, retry_after_ms: int | None) -> None:
+        if self.is_retried:
+            return
+        self.is_retried = True
         delay_ms = retry_after_ms
         if delay_ms is None:
             delay_ms = retry_delay_ms(self.job.attempt, self.answered.chance, self.policy.retry_constant_ms)
@@ -430,9 +448,10 @@ class _Change:
 
     def _settle(self, had_ops: bool) -> None:
         """Add the discovery that is due, so that the run goes on and no completion stays unseen."""
-        is_retried = any(job.id == self.job.id for job in self.jobs)
-        if is_retried:
+        if self.is_retried:
             return
+        if self.job.kind is JobKind.STEP and not self.jobs:
+            self.needs_discovery |= _wants_discovery(self.state, self.job)
         unseen = self.job.kind is JobKind.DISCOVER and len(self.state.stack) > self.answered.stack_seen
         has_others = bool(self.jobs) or len(self.state.jobs) > 1
         if not (self.needs_discovery or unseen or not has_others):
@@ -504,11 +523,14 @@ def _wants_discovery(state: RunState, job: Job) -> bool:
 def _discovery(
     state: RunState, run: Run, job: Job, *, at: int, stack_length: int, number: int
 ) -> tuple[Run, tuple[Job, ...]]:
-    """Return the discovery that follows ``job``, or none where one is waiting already; it clears a forced plan."""
+    """Return the discovery that follows ``job``, or none where the run has one already; it clears a forced plan.
+
+    One that is under way hasn't seen the completion, and knows it when it ends; one that waits will see it.
+    """
     if run.request_version >= 2 and run.is_plan_forced:
         run = msgspec.structs.replace(run, is_plan_forced=False)
     for other in state.jobs.values():
-        if other.kind is JobKind.DISCOVER and other.id != job.id and other.owner is None and other.attempt == 0:
+        if other.kind is JobKind.DISCOVER and other.id != job.id:
             return run, ()
     discovery = Job(
         run_id=run.id,
@@ -576,7 +598,7 @@ def _is_about_an_end(event: bytes) -> bool:
     """Events of ends lead to none of their own, so that failure handlers can't loop (protocol 2.6)."""
     if events.INTERNAL_PREFIX.encode() not in event:
         return False
-    return msgspec.json.decode(event, type=_Named).name in (events.FINISHED, events.FAILED, events.CANCELLED)
+    return msgspec.json.decode(event, type=_Named).name in (events.FINISHED, events.FAILED)
 
 
 class _Named(msgspec.Struct):
@@ -619,22 +641,22 @@ def standard_error(raw: Json, *, fallback: str) -> ErrorBody:
     """
     if isinstance(raw, str):
         try:
-            inner = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
+            inner: Json = decode(raw.encode("utf-8", "replace"))
+        except NotJson:
             inner = None
-        if isinstance(inner, dict):
-            raw = inner
-        else:
+        if not isinstance(inner, dict):
             return ErrorBody(name="Error", message=raw or fallback)
+        raw = cast("dict[str, Json]", inner)
     if not isinstance(raw, dict):
         return ErrorBody(name="Error", message=fallback)
-    name, message, stack = raw.get("name"), raw.get("message"), raw.get("stack")
+    fields = cast("dict[str, Json]", raw)
+    name, message, stack = fields.get("name"), fields.get("message"), fields.get("stack")
     return ErrorBody(
         name=name if isinstance(name, str) and name else "Error",
         message=message if isinstance(message, str) and message else fallback,
         stack=stack if isinstance(stack, str) and stack else None,
-        cause=_raw_or_none(raw.get("cause")),
-        data=_raw_or_none(raw.get("data")),
+        cause=_raw_or_none(fields.get("cause")),
+        data=_raw_or_none(fields.get("data")),
     )
 
 

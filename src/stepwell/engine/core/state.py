@@ -12,6 +12,11 @@ from collections.abc import Iterable
 from stepwell.engine.core.model import Job, JobKind, Run, Step, Transition
 
 
+def member_bytes(step_id: str, memo: bytes) -> int:
+    """Return what a step adds to the size of a state: a member of ``steps``, with quotes, colon and comma."""
+    return len(step_id) + len(memo) + 4
+
+
 class RunState:
     """One run, its trigger event, its memo in order of completion, and its pending jobs."""
 
@@ -44,6 +49,14 @@ class RunState:
     def step_count(self) -> int:
         """How many steps the run has begun."""
         return len(self.memo) + len(self.pending)
+
+    @property
+    def must_plan(self) -> bool:
+        """Tell whether a call may not run new steps inline (protocol 4.10).
+
+        While a planned step is pending, the SDK can't tell it from a new one, and would run it a second time.
+        """
+        return self.run.is_plan_forced or any(job.kind is JobKind.STEP for job in self.jobs.values())
 
     def apply(self, transition: Transition) -> None:
         """Take over a committed transition."""
@@ -83,4 +96,4 @@ class RunState:
         self.memo[step.id] = step.memo
         self.stack.append(step.id)
         insort(self.steps_sorted, member)
-        self.memo_bytes += len(member) + 1
+        self.memo_bytes += member_bytes(step.id, step.memo)
