@@ -6,12 +6,13 @@ import datetime
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from stepwell.errors import FunctionConfigError
 from stepwell.limits import FUNCTIONS_PER_APP_MAX, RETRIES_DEFAULT
 from stepwell.protocol.canonical import Json
 from stepwell.sdk.client import Client
+from stepwell.sdk.current import replayed_function
 from stepwell.sdk.event import Sendable, sendables
 from stepwell.sdk.function import Function, check_id
 from stepwell.sdk.handler import Handler
@@ -19,6 +20,8 @@ from stepwell.sdk.serve.asgi import AsgiApp
 from stepwell.sdk.serve.wsgi import WsgiApp
 from stepwell.sdk.settings import read_settings
 from stepwell.sdk.trigger import On, triggers
+
+log: Final = logging.getLogger("stepwell")
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -154,10 +157,11 @@ class Stepwell:
         ``id`` is an idempotency key: an event with the same one starts a function once in 24 hours. A future ``ts`` (Unix
         ms, or a datetime with a zone) starts the runs then. When this returns, the events are on the server's disk.
 
-        In a handler use ``step.send``: the code between steps runs again and again.
+        In a handler use ``step.send``: the code between steps runs again and again. A warning is logged there.
         Raises ``SendError`` when the server can't be reached (after five attempts) or refuses; ``EventError`` for events
         that it would refuse; ``ConfigError`` without a server or an event key.
         """
+        _warn_between_steps()
         return await self.client.send(sendables(event, data, id=id, ts=ts, user=user))
 
     def send_sync(
@@ -170,6 +174,7 @@ class Stepwell:
         user: Mapping[str, Json] | None = None,
     ) -> list[str]:
         """Send events as ``send`` does, from sync code."""
+        _warn_between_steps()
         return self.client.send_sync(sendables(event, data, id=id, ts=ts, user=user))
 
     def asgi(self) -> AsgiApp:
@@ -187,3 +192,9 @@ class Stepwell:
     def close(self) -> None:
         """Close the connections that sync sending has opened. Sending again opens new ones."""
         self.client.close()
+
+
+def _warn_between_steps() -> None:
+    function_id = replayed_function()
+    if function_id is not None:
+        log.warning("function %s sends an event between its steps, so again at each call: use step.send", function_id)

@@ -34,6 +34,15 @@ class RunningStep(msgspec.Struct, frozen=True):
 RUNNING: Final[contextvars.ContextVar[RunningStep | None]] = contextvars.ContextVar("stepwell_step", default=None)
 
 
+HANDLER: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("stepwell_handler", default=None)
+"""The function whose handler is being replayed, in its steps, too."""
+
+
+def replayed_function() -> str | None:
+    """Return the function whose code between steps this is; None in steps and outside handlers."""
+    return HANDLER.get() if RUNNING.get() is None else None
+
+
 def current_step() -> RunningStep:
     """Return the step that this code runs in; raise ``StepUsageError`` outside a step."""
     step = RUNNING.get()

@@ -182,7 +182,9 @@ class Handler:
             return error_reply(500, code_of(error), str(error))
         sync = {headers.SYNC_KIND: headers.SYNC_OUT_OF_BAND}
         if answer.is_ok:
-            log.info("registered %d functions of %s at %s", len(app.functions), app.id, settings.api_origin)
+            # Dev servers sync every few seconds; only what changed is news.
+            level = logging.INFO if answer.field("modified") is True else logging.DEBUG
+            log.log(level, "registered %d functions of %s at %s", len(app.functions), app.id, settings.api_origin)
             return Reply(200, answer.body, sync, key)
         message = _sync_failure(answer, settings.api_origin or "", url)
         log.error("%s", message)

@@ -43,7 +43,7 @@ from stepwell.sdk.assignment import (
     running,
     unexpected,
 )
-from stepwell.sdk.current import RUNNING
+from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
 from stepwell.sdk.step import Wanted
@@ -131,6 +131,7 @@ class AsyncReplay:
         context = contextvars.copy_context()
         context.run(FAMILY.set, self._family)
         context.run(RUNNING.set, None)
+        context.run(HANDLER.set, self._assignment.function_id)
         root = loop.create_task(_root(start), context=context)
         root.add_done_callback(lambda _: self._stirred.set())
         try:

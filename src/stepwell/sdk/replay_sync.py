@@ -21,7 +21,7 @@ from stepwell.errors import StepUsageError
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.ids import StepId, step_hash
 from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, failure, running, unexpected
-from stepwell.sdk.current import RUNNING
+from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
 from stepwell.sdk.step import Wanted
@@ -79,6 +79,7 @@ class SyncReplay:
 
     def _run(self, start: Callable[[], Any]) -> Outcome:
         RUNNING.set(None)
+        HANDLER.set(self._assignment.function_id)
         try:
             value = start()
         except Interrupted as error:

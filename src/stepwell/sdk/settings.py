@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "there is no event key: set STEPWELL_EVENT_KEY to one of the server's,"
                 " or STEPWELL_DEV=1 to use a local dev server"
             )
-        return f"{_required(self.event_origin)}/e/{key}"
+        return f"{_required(self.event_origin)}/e/{quote(key, safe='')}"
 
 
 def read_settings(

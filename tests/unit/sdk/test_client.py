@@ -208,3 +208,28 @@ async def test_a_step_sends_with_ids_that_all_its_attempts_share() -> None:
     assert sent[0][0]["id"].endswith("-0")
     assert sent[0][1]["id"] == "mine"
     assert sent[2] == sent[3] == [{"name": "b", "data": {"n": 1}, "id": sent[2][0]["id"]}]
+
+
+async def test_sending_between_steps_is_warned_about_and_in_steps_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    sw = sending(PretendHttp(httpx2.Response(200, json=OK)))
+
+    @sw.function("async", on="a")
+    async def sends(step: Step) -> None:
+        await step.run("tell", sw.send, "b")
+        await step.run("tell-sync", sw.send_sync, "b")
+        await sw.send("b")
+
+    @sw.function("sync", on="a")
+    def sends_sync() -> None:
+        sw.send_sync("b")
+
+    await sw.send("b")
+    for name in ("async", "sync"):
+        await PretendRun(sw, name).end()
+    await sw.aclose()
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        f"function acme-{name} sends an event between its steps, so again at each call: use step.send"
+        for name in ("async", "sync")
+    ]

@@ -278,6 +278,29 @@ async def test_a_put_registers_the_app_and_answers_what_the_server_says(is_sync:
     assert configs[0].url == f"{SERVE_URL}?fnId=acme-f&stepId=step"
 
 
+async def test_a_key_of_any_form_does_not_matter_in_dev_mode(is_sync: bool) -> None:
+    api = PretendHttp(httpx2.Response(200, json={}))
+
+    response = await respond_by(app_with(api, signing_key="not hex").handler, request("PUT"), is_sync=is_sync)
+
+    assert response.status == 200
+    assert "authorization" not in api.requests[0].headers
+
+
+async def test_only_a_sync_that_changed_something_is_news(caplog: pytest.LogCaptureFixture) -> None:
+    changed = httpx2.Response(200, json={"modified": True})
+    api = PretendHttp(changed, httpx2.Response(200, json={"modified": False}), httpx2.Response(200, text="ok"))
+    sw = app_with(api)
+
+    with caplog.at_level("INFO", "stepwell"):
+        for _ in range(3):
+            await sw.handler.handle(request("PUT"))
+
+    assert [record.message for record in caplog.records if record.name == "stepwell"] == [
+        "registered 1 functions of acme at http://server.test:8288"
+    ]
+
+
 async def test_serve_origin_and_path_replace_the_url_of_the_request(is_sync: bool) -> None:
     api = PretendHttp(httpx2.Response(200, json={}))
     sw = app_with(api, serve_origin="https://acme.example/", serve_path="hooks/stepwell")

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
+import uvloop
 
 from stepwell import NonRetriableError, RetryAfterError, Step, StepError
 from tests.unit.sdk.pretend import PretendRun, new_app
@@ -47,6 +49,19 @@ async def branches_of_two(step: Step) -> Any:
 async def nested_gathers(step: Step) -> Any:
     inner = asyncio.gather(asyncio.gather(step.run("a", lambda: 1)), asyncio.gather(step.run("b", lambda: 2)))
     return await asyncio.gather(inner, step.run("c", lambda: 3))
+
+
+async def anyio_task_group(step: Step) -> Any:
+    found: list[int] = []
+
+    async def branch(name: str, n: int) -> None:
+        found.append(await step.run(name, lambda: n))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(branch, "a", 1)
+            group.start_soon(branch, "b", 2)
+    return [*found, await step.run("c", lambda: 3)]
 
 
 async def waited(step: Step) -> Any:
@@ -155,6 +170,11 @@ CASES: list[tuple[Handler, Any, list[list[str]]]] = [
             ["200"],
         ],
     ),
+    (
+        anyio_task_group,
+        [1, 2, 3],
+        [["StepPlanned a", "StepPlanned b"], ["StepRun a"], ["StepRun b"], ["StepRun c"], ["200"]],
+    ),
     (waited, [2, 0], [["StepPlanned a", "StepPlanned b"], ["StepRun a"], ["StepRun b"], ["200"]]),
     (waited_for, 1, [["StepRun a"], ["200"]]),
     (timed, [1, 2], [["StepPlanned a", "StepPlanned b"], ["StepRun a"], ["StepRun b"], ["200"]]),
@@ -193,6 +213,19 @@ async def test_a_construct_comes_to_its_result_step_by_step(
     run = PretendRun(sw, "f", is_sync=is_sync)
 
     answer = await run.end()
+
+    assert answer.body == result
+    assert run.titles == titles
+
+
+@pytest.mark.parametrize(("handler", "result", "titles"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_a_construct_comes_to_its_result_on_uvloop(handler: Handler, result: Any, titles: list[list[str]]) -> None:
+    sw = new_app()
+    sw.function("f", on="test/event")(handler)
+    run = PretendRun(sw, "f")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answer = runner.run(run.end())
 
     assert answer.body == result
     assert run.titles == titles
