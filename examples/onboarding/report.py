@@ -13,24 +13,28 @@ PROBLEMS_SHOWN = 5
 
 def summarise(screen: Screen, world: World) -> None:
     """Show the numbers."""
-    screen.title("What happened")
-    rows: list[list[object]] = []
+    rows: list[tuple[str, *tuple[int, ...]]] = []
     for function in (*ON_SIGN_UP, DIGEST):
         runs = [run for run in world.runs if run.function == function and run.status != "skipped"]
         completed = sum(run.status == "completed" for run in runs)
         calls = sum(run.outcomes.total() for run in runs)
-        rows.append([function, completed, len(runs) - completed, calls, total(runs, "retrying"), total(runs, "lost")])
-    screen.table(["function", "runs completed", "not", "attempts", "to be retried", "lost in the crash"], rows)
+        name = function.removeprefix("acme-")
+        rows.append((name, completed, len(runs) - completed, calls, total(runs, "retrying"), total(runs, "lost")))
+    screen.table(["runs", "completed", "other", "attempts", "failed", "lost"], rows)
+    screen.note("Failed attempts were made again later, those lost in the crash at once.")
     kinds = [*USER_MAILS, "digest"]
     delivered, repeats = world.sink.delivered, Counter(mail.kind for mail in world.sink.repeats)
     screen.table(
         ["mails", *kinds],
-        [["delivered", *(delivered[kind] for kind in kinds)], ["repeats, dropped", *(repeats[kind] for kind in kinds)]],
+        [
+            ("once in a mailbox", *(delivered[kind] for kind in kinds)),
+            ("repeats dropped", *(repeats[kind] for kind in kinds)),
+        ],
     )
     crm = world.crm
     screen.table(
-        ["CRM", "calls", "answered 503", "though written", "contacts"],
-        [["creates", crm.calls.total(), crm.failures, crm.failures_after_write, len(crm.contacts)]],
+        ["CRM", "calls", "answered 503", "after writing", "contacts"],
+        [("create a contact", crm.calls.total(), crm.failures, crm.failures_after_write, len(crm.contacts))],
     )
 
 

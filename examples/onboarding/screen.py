@@ -31,7 +31,7 @@ class Counter:
         return self.read() >= self.total
 
     def __str__(self) -> str:
-        return f"{self.label} {self.read()}/{self.total}"
+        return f"{self.read()}{'' if self.is_full else f' of {self.total}'} {self.label}"
 
 
 class Screen:
@@ -61,15 +61,15 @@ class Screen:
         self.title(title)
         self.console.print(Text(lines or "(empty)"), soft_wrap=True)
 
-    def table(self, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def table(self, headings: Sequence[str], rows: Sequence[tuple[str, *tuple[int, ...]]]) -> None:
         """Show a table: text, then numbers."""
-        table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim", pad_edge=False)
-        for index, heading in enumerate(headings):
-            table.add_column(heading if index else "  " + heading, justify="right" if index else "left")
+        table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=False)
+        table.add_column(Text(headings[0], "bold not dim"))
+        for heading in headings[1:]:
+            table.add_column(heading, justify="right")
         for name, *numbers in rows:
-            table.add_row(
-                f"  {name}", *(f"{number:,}" if isinstance(number, int) else str(number) for number in numbers)
-            )
+            table.add_row(f"  {name}", *(f"{number:,}" for number in numbers))
+        self.console.print()
         self.console.print(table)
 
     @contextlib.asynccontextmanager

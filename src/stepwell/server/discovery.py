@@ -31,12 +31,13 @@ PORTS: Final = (
     80, 443, *range(3000, 3011), 4321, 5000, 5173, 8000, 8080, 8081, 8787, 8888, *range(8910, 8916),
 )  # fmt: skip
 PATHS: Final = (
+    "/api/stepwell",
     "/api/inngest",
     "/x/inngest",
     "/.netlify/functions/inngest",
     "/.redwood/functions/inngest",
 )
-"""Where apps usually are (protocol 12.2)."""
+"""Where apps usually are: ours, and those of the protocol (12.2)."""
 
 _LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _CONNECT_S_MAX: Final = 0.5
