@@ -15,7 +15,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from stepwell.errors import StepUsageError
 from stepwell.protocol.canonical import Json
@@ -25,6 +25,8 @@ from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
 from stepwell.sdk.step import Wanted
+
+_AFTER: Final = "\x1f"  # a unit separator: no one has it in an id
 
 
 class _Skipped(BaseException):
@@ -36,6 +38,7 @@ class _Branch:
 
     def __init__(self, parent: _Branch | None) -> None:
         self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.is_skipped = False
         self._uses: dict[str, int] = {}
         self._first: str | None = None
@@ -47,8 +50,9 @@ class _Branch:
         if self._first is None:
             self._first = self.parent.name(id)
             return self._first
-        # The id comes last: the index that is put behind it must not look like that of the first step's name.
-        return self._count(f"{self._first}\x1f{id}")
+        # The id comes last: the index that is put behind it must not look like that of the first step's name. The depth is
+        # in it, since the first step of a branch may also be the first of a branch of that branch.
+        return self._count(f"{self._first}{_AFTER * self.depth}{id}")
 
     def _count(self, text: str) -> str:
         index = self._uses.get(text, 0)

@@ -34,6 +34,7 @@ class Node(NamedTuple):
 
 Program: TypeAlias = Leaf | Node
 
+# Mostly one id: what goes wrong with indexes then shows soon.
 leaves = strategies.builds(
     Leaf, strategies.sampled_from(["run", "run", "run", "sleep", "fail"]), strategies.sampled_from("ab")
 )
@@ -101,7 +102,13 @@ class Interpreter:
                 return step.parallel([lambda part=part: self.run_sync(step, part) for part in parts])
 
 
-@hypothesis.settings(max_examples=150)
+NESTED = Node("gather", [Node("gather", [Node("then", [Leaf("run", "a"), Leaf("run", "a")]), Leaf("run", "a")])])
+LOADS = Node("gather", [Node("then", [Leaf("run", "a"), Leaf("run", "a")]) for _ in range(3)])
+
+
+@hypothesis.settings(max_examples=250)
+@hypothesis.example(program=NESTED, is_async=False, has_joins=False, seed=0)
+@hypothesis.example(program=LOADS, is_async=True, has_joins=False, seed=1)
 @hypothesis.given(
     program=programs, is_async=strategies.booleans(), has_joins=strategies.booleans(), seed=strategies.integers()
 )
