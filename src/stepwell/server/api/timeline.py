@@ -55,8 +55,9 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Memo(msgspec.Struct, frozen=True):
-    data: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    # Not None where they are missing: msgspec takes Raw in no other union.
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 def timeline(detail: RunDetail, queue: Queue, *, now: int) -> list[TimelineRow]:
@@ -118,7 +119,7 @@ def _attempt_row(attempt: Attempt, output: msgspec.Raw | None) -> TimelineRow:
 
 def _step_row(step: Step) -> TimelineRow:
     is_sleep = step.op is OpCode.SLEEP
-    error = _memo(step).error if step.op is not OpCode.STEP and not is_sleep else None
+    error = _given(_memo(step).error) if step.op is not OpCode.STEP and not is_sleep else None
     return TimelineRow(
         kind="sleep" if is_sleep else "step",
         id=step.id,
@@ -162,7 +163,11 @@ def _output(step: Step) -> msgspec.Raw | None:
     """Return a step's result, as the app sent it where the canonical form had to round a number."""
     if step.original is not None:
         return msgspec.Raw(step.original)
-    return msgspec.Raw(step.memo) if step.op is OpCode.STEP else _memo(step).data
+    return msgspec.Raw(step.memo) if step.op is OpCode.STEP else _given(_memo(step).data)
+
+
+def _given(member: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | None:
+    return None if member is msgspec.UNSET else member
 
 
 def _memo(step: Step) -> _Memo:
