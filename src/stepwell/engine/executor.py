@@ -53,12 +53,14 @@ T = TypeVar("T")
 class LiveRun:
     """A run in memory: its state, the lock that puts its replies in sequence, and how many tasks use it."""
 
-    __slots__ = ("lock", "state", "users")
+    __slots__ = ("following", "lock", "state", "users")
 
     def __init__(self, state: RunState) -> None:
         self.state = state
         self.lock = asyncio.Lock()
         self.users = 0
+        self.following: Job | None = None
+        """The leased job that the task which holds the lock goes on with."""
 
 
 class WarmRuns:
@@ -152,22 +154,21 @@ class Executor:
             for job in jobs
         ]
 
-    def inserted(self, jobs: Sequence[Job], states: Sequence[RunState], result: Result) -> None:
-        """Take over jobs after they were inserted: begin those that got their lease, note the others.
+    def _inserted(self, job: Job, state: RunState, result: Result) -> None:
+        """Take over a job after it was inserted: begin it if it got its lease, else note it.
 
-        ``jobs`` are in the order of ``states``. A job that wanted a lease and didn't get it gives its slot back.
+        A job that wanted a lease and didn't get it gives its slot back.
         """
-        for job, state in zip(jobs, states, strict=True):
-            if job.owner is None:
-                self._wait_for_slot(state, job)
-            elif (job.run_id, job.id) in result.leased:
-                self._begin(self._warm.put(state), job)
-            else:
-                self._slots.release(job.partition)
-                if state.run.id not in result.skipped:
-                    waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
-                    state.put(waiting)
-                    self._wait_for_slot(state, waiting)
+        if job.owner is None:
+            self._wait_for_slot(state, job)
+        elif (job.run_id, job.id) in result.leased:
+            self._begin(self._warm.put(state), job)
+        else:
+            self._slots.release(job.partition)
+            if state.run.id not in result.skipped:
+                waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
+                state.put(waiting)
+                self._wait_for_slot(state, waiting)
 
     def _wait_for_slot(self, state: RunState, job: Job) -> None:
         """Leave a job in the queue; what is due already is likely to be claimed soon, and kept warm."""
@@ -223,20 +224,27 @@ class Executor:
     # -- one job ------------------------------------------------------------------------------------------------
 
     async def _work(self, live: LiveRun, job: Job) -> None:
+        """Work on a job, and then on the job of its run that follows at once, until there is none."""
         try:
-            function = self._registries.function(live.state.run)
-            if job.kind is JobKind.TIMER:
-                await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
-            elif job.lost_count >= LOST_ATTEMPTS_MAX:
-                at = self._clock.now()
-                await self._commit(live, job, function, lambda state: fail_lost(state, job, function, at=at))
-            elif self.is_draining:
-                await self._store.submit(ReleaseRequest([job]))
-                self._slots.release(job.partition)
-            else:
-                await self._call(live, job, function)
+            following: Job | None = job
+            while following is not None:
+                await self._work_once(live, following)
+                following, live.following = live.following, None
         finally:
             live.users -= 1
+
+    async def _work_once(self, live: LiveRun, job: Job) -> None:
+        function = self._registries.function(live.state.run)
+        if job.kind is JobKind.TIMER:
+            await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
+        elif job.lost_count >= LOST_ATTEMPTS_MAX:
+            at = self._clock.now()
+            await self._commit(live, job, function, lambda state: fail_lost(state, job, function, at=at))
+        elif self.is_draining:
+            await self._store.submit(ReleaseRequest([job]))
+            self._slots.release(job.partition)
+        else:
+            await self._call(live, job, function)
 
     async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
         started_at = self._clock.now()
@@ -296,6 +304,7 @@ class Executor:
         ``dropped`` makes what is kept of a reply whose run has ended meanwhile.
         """
         async with live.lock:
+            tries = 0
             while True:
                 state = live.state
                 if not state.run.status.is_final:
@@ -305,49 +314,57 @@ class Executor:
                 else:
                     self._release(job)
                     return False
-                result = await self._until_accepted(
-                    lambda transition=transition: self._submit(live, job, function, transition)
-                )
+                request = self._request(live, job, function, transition)
+                try:
+                    result = await self._store.submit(request)
+                except StoreClosed:
+                    raise
+                except StoreError as error:
+                    self._give_back(request)
+                    await _refused(error, tries)
+                    tries += 1
+                    continue
                 if result.verdict is Verdict.COMMITTED:
                     return True
+                self._give_back(request)
                 if result.verdict is Verdict.LOST:
                     self._release(job)
                     self._warm.drop(state.run.id)
                     return False
-                await self._registries.refresh(state.run.environment)
-                states = await self._until_accepted(lambda: self._store.load_runs([live.state.run.id]))
-                self._warm.replace(live, states[state.run.id])
+                await self._reload(live)
 
-    async def _submit(self, live: LiveRun, job: Job | None, function: Function, transition: Transition) -> Result:
-        """Commit one transition; after it, and before anything else, its effects in memory are made."""
+    async def _reload(self, live: LiveRun) -> None:
+        """Read a run and the functions anew: a commit was stale. The run's lock must be held."""
+        run = live.state.run
+        await self._registries.refresh(run.environment)
+        states = await self._until_accepted(lambda: self._store.load_runs([run.id]))
+        self._warm.replace(live, states[run.id])
+
+    def _request(self, live: LiveRun, job: Job | None, function: Function, transition: Transition) -> CommitRequest:
+        """Make the commit of a transition. Its effects in memory are made after it, before anything else."""
         now = self._clock.now()
         registry = self._registries.of(transition.run.environment)
-        intakes = [
-            msgspec.structs.replace(intake, jobs=tuple(self.lease(intake.jobs, now)))
-            for intake in take_in_drafts(transition, registry, now=now, new_id=self._ids)
-        ]
-        jobs = self._lease_follow_ups(transition.jobs, job, now)
-        transition = msgspec.structs.replace(transition, jobs=tuple(jobs))
+        intakes: Sequence[Intake] = ()
+        if transition.events:
+            intakes = [
+                msgspec.structs.replace(intake, jobs=tuple(self.lease(intake.jobs, now)))
+                for intake in take_in_drafts(transition, registry, now=now, new_id=self._ids)
+            ]
+        if transition.jobs:
+            jobs = self._lease_follow_ups(transition.jobs, job, now)
+            transition = msgspec.structs.replace(transition, jobs=tuple(jobs))
 
         def done(result: Result) -> None:
             if result.verdict is Verdict.COMMITTED:
                 self._committed(live, job, function, transition, intakes, result)
 
-        request = CommitRequest(
+        return CommitRequest(
             transition=transition,
             environment=transition.run.environment,
             revision=registry.revision if transition.events else None,
             intakes=intakes,
             done=done,
         )
-        try:
-            result = await self._store.submit(request)
-        except StoreError:
-            self._give_back(jobs, intakes, job)
-            raise
-        if result.verdict is not Verdict.COMMITTED:
-            self._give_back(jobs, intakes, job)
-        return result
 
     def _lease_follow_ups(self, jobs: Sequence[Job], ended: Job | None, now: int) -> list[Job]:
         """Lease what can go on at once: the first takes over the slot of the job that ended."""
@@ -387,7 +404,11 @@ class Executor:
         self._warm.grew(live.state.memo_bytes - before)
         if transition.is_final:
             self._warm.drop(transition.run.id)
-        self.inserted(transition.jobs, [live.state] * len(transition.jobs), result)
+        for follow_up in transition.jobs:
+            if job is not None and live.following is None and (follow_up.run_id, follow_up.id) in result.leased:
+                live.following = follow_up
+            else:
+                self._inserted(follow_up, live.state, result)
         self.took_in(intakes, result)
         self._watcher.changed(transition, function)
 
@@ -399,10 +420,8 @@ class Executor:
                     if job.owner is not None:
                         self._slots.release(job.partition)
                 continue
-            states = [
-                RunState(run, intake.event.body, (), (job,)) for run, job in zip(intake.runs, intake.jobs, strict=True)
-            ]
-            self.inserted(intake.jobs, states, result)
+            for run, job in zip(intake.runs, intake.jobs, strict=True):
+                self._inserted(job, RunState(run, intake.event.body, (), (job,)), result)
             functions = [self._registries.function(run) for run in intake.runs]
             self._watcher.took_in(intake, functions, result.skipped)
 
@@ -413,18 +432,19 @@ class Executor:
                 if job.owner is not None:
                     self._slots.release(job.partition)
 
-    def _give_back(self, jobs: Sequence[Job], intakes: Sequence[Intake], ended: Job | None) -> None:
-        wanted = [job for job in jobs if job.owner is not None]
-        for job in wanted[1:] if ended is not None else wanted:
+    def _give_back(self, request: CommitRequest) -> None:
+        """Give back the slots that a commit reserved: all but the one of the job that it ends."""
+        wanted = [job for job in request.transition.jobs if job.owner is not None]
+        for job in wanted[1:] if request.transition.job is not None else wanted:
             self._slots.release(job.partition)
-        self.give_back(intakes)
+        self.give_back(request.intakes)
 
     def _release(self, job: Job | None) -> None:
         if job is not None:
             self._slots.release(job.partition)
 
     async def _until_accepted(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until the database takes it, with growing delays: a full disk is no reason to forget a reply."""
+        """Try until the database takes it."""
         tries = 0
         while True:
             try:
@@ -432,10 +452,8 @@ class Executor:
             except StoreClosed:
                 raise
             except StoreError as error:
-                delay = _REFUSED_DELAYS_S[min(tries, len(_REFUSED_DELAYS_S) - 1)]
-                log.warning("store.refused", error=str(error), retry_in_s=delay)
+                await _refused(error, tries)
                 tries += 1
-                await asyncio.sleep(delay)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -453,15 +471,21 @@ class Executor:
             await asyncio.wait(self._tasks)
 
 
+async def _refused(error: StoreError, tries: int) -> None:
+    """Wait after the database refused, longer each time: a full disk is no reason to forget a reply."""
+    delay_s = _REFUSED_DELAYS_S[min(tries, len(_REFUSED_DELAYS_S) - 1)]
+    log.warning("store.refused", error=str(error), retry_in_s=delay_s)
+    await asyncio.sleep(delay_s)
+
+
 def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
     """Join the call that a job stands for from the state of its run."""
     run = state.run
     is_large = state.size_bytes > USE_API_BYTES
     request_id = f"{run.id}.{attempt_id(job)}"
-    wire_job_id = f"{run.id}.{job.id}"
     body = call_body(
         run_id=run.id,
-        job_id=wire_job_id,
+        job_id=f"{run.id}.{job.id}",
         request_id=request_id,
         generation=job.attempt + 1,
         attempt=job.attempt,
@@ -480,9 +504,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         url=function.config.url,
         step_id=job.step_id,
         run_id=run.id,
-        job_id=wire_job_id,
         request_id=request_id,
-        generation=job.attempt + 1,
         request_version=run.request_version,
         body=body,
     )

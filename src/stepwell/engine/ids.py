@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random, SystemRandom
+from typing import Final
 
 from ulid import base32
 
-_ENTROPY_BITS = 80
+_ENTROPY_BITS: Final = 80
 
 
 def ulid_text(at_ms: int, entropy: bytes) -> str:
@@ -22,14 +23,16 @@ class IdSource:
         self._now = now
         self.chance = chance or SystemRandom()
         self._at_ms = 0
+        self._time_text = ""
         self._entropy = 0
 
     def __call__(self) -> str:
         at_ms = self._now()
         if at_ms > self._at_ms:
             self._at_ms = at_ms
+            self._time_text = base32.encode_timestamp(at_ms.to_bytes(6, "big"))
             # The top bit stays free: counting up within one millisecond can't overflow.
             self._entropy = self.chance.getrandbits(_ENTROPY_BITS - 1)
         else:
             self._entropy += 1
-        return ulid_text(self._at_ms, self._entropy.to_bytes(10, "big"))
+        return self._time_text + base32.encode_randomness(self._entropy.to_bytes(10, "big"))

@@ -7,7 +7,8 @@ msgspec; it equals JCS unless the value holds a float, an integer beyond 2**53, 
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 import rfc8785
@@ -19,7 +20,9 @@ Json: TypeAlias = Any
 
 _INTEGER_MAX: Final = 2**53 - 1
 _SCALAR: Final = re.compile(rb"(?:null|true|false|0|-?[1-9][0-9]{0,14})\Z")
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
+_SPECIAL_NUMBER: Final = re.compile(rb"[0-9](?:[.eE]|[0-9]{15})")
+"""What may be a float or a big integer; text that looks like one only costs the slow path."""
+
 _ASTRAL: Final = re.compile(rb"[\xf0-\xf4]")
 _DEPTH_SUSPECT: Final = 100  # fewer brackets than this can't reach the depth limit
 
@@ -35,12 +38,6 @@ class Canonical(NamedTuple):
 
 class NotJson(ValueError):
     """The bytes are not JSON that can be passed on; the message says why."""
-
-
-class _Floats(list[None]):
-    def seen(self, text: str) -> float:
-        self.append(None)
-        return float(text)
 
 
 def decode(raw: bytes) -> Json:
@@ -61,16 +58,10 @@ def canonical(raw: bytes) -> Canonical:
     """
     if _SCALAR.match(raw):
         return Canonical(raw, decode(raw), None)
-    floats = _Floats()
-    try:
-        value = msgspec.json.Decoder(float_hook=floats.seen).decode(raw)
-    except RecursionError:
-        raise NotJson("nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotJson(str(error)) from None
+    value = decode(raw)
     if raw.count(b"[") + raw.count(b"{") > _DEPTH_SUSPECT and _depth_over(value, JSON_DEPTH_MAX):
         raise NotJson(f"nested deeper than {JSON_DEPTH_MAX} levels")
-    encoded, is_rounded = _encode(value, is_plain=not floats and _LONG_NUMBER.search(raw) is None)
+    encoded, is_rounded = _encode(value, is_plain=_SPECIAL_NUMBER.search(raw) is None)
     return Canonical(encoded, value, raw if is_rounded else None)
 
 
@@ -114,22 +105,22 @@ def _round(value: Json, big: list[int]) -> Json:
             big.append(value)
             return float(value)
         case dict():
-            return {key: _round(item, big) for key, item in value.items()}
+            members = cast("dict[str, Json]", value)
+            return {key: _round(item, big) for key, item in members.items()}
         case list():
-            return [_round(item, big) for item in value]
+            return [_round(item, big) for item in cast("list[Json]", value)]
         case _:
             return value
 
 
 def _depth_over(value: Json, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        if not level:
-            return False
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return True
+    level = _containers([value])
+    for _ in range(limit):
+        level = [inner for outer in level for inner in _containers(outer)]
+    return bool(level)
+
+
+def _containers(outer: Json) -> list[Json]:
+    """Return the objects and arrays that an object or array holds."""
+    items: Iterable[Json] = cast("dict[str, Json]", outer).values() if isinstance(outer, dict) else outer
+    return [item for item in items if isinstance(item, (dict, list))]

@@ -14,9 +14,7 @@ class OutgoingCall(NamedTuple):
     """The function's URL, as it was registered, with its ``fnId``."""
     step_id: str
     run_id: str
-    job_id: str
     request_id: str
-    generation: int
     request_version: int
     body: bytes
 

@@ -63,8 +63,6 @@ class HttpTransport:
             names.RUN_ID: call.run_id,
             names.REQUEST_ID: call.request_id,
             names.STEP_ID: call.step_id,
-            names.GENERATION_ID: str(call.generation),
-            names.JOB_ID: call.job_id,
         }
         if self._signing_key is not None:
             headers[names.SIGNATURE] = sign(self._signing_key, call.body, real_ms() // 1000)
