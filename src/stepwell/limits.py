@@ -20,7 +20,7 @@ EVENT_ID_CHARS_MAX: Final = 512  # an id is an index key
 EVENT_TS_MIN: Final = 315_532_800_000  # 1980-01-01: catches seconds sent as milliseconds
 EVENT_TS_MAX: Final = 4_102_444_800_000  # 2100-01-01
 EVENT_ID_WINDOW_MS: Final = DAY_MS  # protocol 2.4
-JSON_DEPTH_MAX: Final = 512  # parsers in apps and here recurse
+JSON_DEPTH_MAX: Final = 256  # parsers in apps and here recurse; half of what Python's stack takes
 
 # Registration (protocol 3.4).
 REGISTER_BODY_BYTES_MAX: Final = 8 * MIB

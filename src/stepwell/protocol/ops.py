@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -62,4 +62,4 @@ class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     def option(self, key: str) -> Json:
         """Return one of ``opts``, or None when there is none or ``opts`` isn't an object."""
-        return self.opts.get(key) if isinstance(self.opts, dict) else None
+        return cast("dict[str, Json]", self.opts).get(key) if isinstance(self.opts, dict) else None

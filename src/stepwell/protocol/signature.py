@@ -13,6 +13,7 @@ from stepwell.errors import ConfigError
 
 SIGNATURE_AGE_S_MAX: Final = 300
 _PREFIX: Final = re.compile(r"^signkey-\w+-")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 
 
 def _key_text(key: str) -> str:
@@ -50,13 +51,13 @@ def hashed_key(key: str) -> str:
 
     Raises ``ConfigError`` when the part behind the prefix isn't hex of an even length.
     """
-    try:
-        return hashlib.sha256(bytes.fromhex(_key_text(key))).hexdigest()
-    except ValueError:
+    text = _key_text(key)
+    if _HEX.fullmatch(text) is None:  # fromhex would pass over spaces and newlines, which signatures don't
         raise ConfigError(
             "the signing key must be an even number of hex digits, with or without a prefix such as signkey-prod-"
             " (make one: openssl rand -hex 32)"
-        ) from None
+        )
+    return hashlib.sha256(bytes.fromhex(text)).hexdigest()
 
 
 def bearer(key: str) -> str:

@@ -96,10 +96,15 @@ def read_sync(raw: bytes) -> SyncBody:
 
 
 def plain_url(url: str) -> str:
-    """Return a serve URL without its query, and with ``localhost`` for the ways to write it, to compare apps by it."""
+    """Return a serve URL without its query, and with ``localhost`` for the ways to write it, to compare apps by it.
+
+    Raises ``ValueError`` for one whose host or port can't be read.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("127.0.0.1", "0.0.0.0", "::1"):  # noqa: S104 - compared, not bound
         host = "localhost"
+    elif ":" in host:
+        host = f"[{host}]"
     port = f":{parts.port}" if parts.port else ""
     return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
