@@ -37,6 +37,32 @@ async def test_except_exception_does_not_swallow_the_interrupt() -> None:
     assert not swallowed
 
 
+async def test_code_behind_concurrent_steps_is_not_reached_by_the_interrupt() -> None:
+    """It is the root task that is cancelled: exceptions in its children would be results to the first, errors to the second."""
+    sw = new_app()
+    reached: list[Any] = []
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> None:
+        found = await asyncio.gather(
+            step.run("a", lambda: 1), step.run("b", lambda: 2), step.sleep("c", 3), return_exceptions=True
+        )
+        reached.append(found)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(step.run("d", lambda: 4))
+                group.create_task(step.run("e", lambda: 5))
+        except ExceptionGroup as errors:
+            reached.append(errors)
+        reached.append("end")
+
+    run = PretendRun(sw, "f")
+    await run.end()
+
+    # Once in the call that finds d and e, once in each call for one of them, and once at the end.
+    assert reached == [[1, 2, None]] * 4 + ["end"]
+
+
 async def test_finally_runs_at_each_interrupt_and_its_steps_are_refused() -> None:
     sw = new_app()
     ends: list[str] = []
