@@ -108,7 +108,7 @@ LOADS = Node("gather", [Node("then", [Leaf("run", "a"), Leaf("run", "a")]) for _
 
 @hypothesis.settings(max_examples=250)
 @hypothesis.example(program=NESTED, is_async=False, has_joins=False, seed=0)
-@hypothesis.example(program=LOADS, is_async=True, has_joins=False, seed=9)
+@hypothesis.example(program=LOADS, is_async=True, has_joins=False, seed=12)
 @hypothesis.given(
     program=programs, is_async=strategies.booleans(), has_joins=strategies.booleans(), seed=strategies.integers()
 )
