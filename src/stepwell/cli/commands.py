@@ -1,0 +1,36 @@
+"""All commands. What a command needs is imported when it runs, so that ``--help`` is there at once."""
+
+from __future__ import annotations
+
+import typer
+
+from stepwell.cli import apps, events, functions, runs, serve
+
+app = typer.Typer(
+    name="stepwell",
+    help="Durable, event-driven functions: run the server, send events, watch runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich would take longer to import than all the rest
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("dev")(serve.dev)
+app.command("start")(serve.start)
+app.command("send")(events.send)
+app.add_typer(runs.app, name="runs")
+app.command("cancel")(runs.cancel)
+app.command("rerun")(runs.rerun)
+app.command("functions")(functions.list_functions)
+app.command("invoke")(functions.invoke)
+app.add_typer(apps.app, name="apps")
+app.command("skip")(serve.skip)
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(installed("stepwell"))

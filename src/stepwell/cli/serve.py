@@ -1,0 +1,208 @@
+"""``stepwell dev`` and ``stepwell start`` run a server; ``stepwell skip`` moves the clock of one in dev."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepwell.cli.client import ApiTokenOption, UrlOption, connect, fail
+
+if TYPE_CHECKING:
+    from stepwell.server.settings import Settings
+
+
+def _option(flag: str, *names: str, text: str, **more: Any) -> Any:
+    """Declare a flag that ``STEPWELL_<FLAG>`` and the protocol's ``INNGEST_<FLAG>`` (12.2) stand for as well."""
+    name = flag.removeprefix("--").replace("-", "_").upper()
+    variables = [f"STEPWELL_{name}", f"INNGEST_{name}"]
+    return typer.Option(flag, *names, envvar=variables, show_envvar=False, help=text, **more)
+
+
+SdkUrls = Annotated[
+    list[str] | None, _option("--sdk-url", "-u", metavar="URL", text="An app to sync; may be repeated.")
+]
+Host = Annotated[str, _option("--host", metavar="HOST", text="The address to listen on.")]
+Port = Annotated[int, _option("--port", "-p", metavar="PORT", text="The port to listen on; 0 picks one.")]
+Db = Annotated[Path | None, _option("--db", metavar="FILE", text="The SQLite file. [default: .stepwell/stepwell.db]")]
+RetryInterval = Annotated[
+    float | None,
+    _option("--retry-interval", metavar="SECONDS", text="Wait so long before each retry, not longer each time."),
+]
+CallsPerApp = Annotated[
+    int | None, _option("--calls-per-app", metavar="N", text="Calls to one app at a time. [default: 100]")
+]
+StepsPerRun = Annotated[
+    int | None, _option("--steps-per-run", metavar="N", text="Steps that a run may have. [default: 1000]")
+]
+Unused = Annotated[str | None, typer.Option(hidden=True)]
+UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
+
+
+def dev(
+    sdk_url: SdkUrls = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8288,
+    db: Db = None,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing when it ends.")] = False,
+    no_discovery: Annotated[bool, _option("--no-discovery", text="Don't look for apps on the usual ports.")] = False,
+    no_poll: Annotated[bool, _option("--no-poll", text="Don't ask known apps again.")] = False,
+    poll_interval: Annotated[
+        float, _option("--poll-interval", metavar="SECONDS", text="Between two looks at apps.")
+    ] = 5.0,
+    retry_interval: RetryInterval = None,
+    calls_per_app: CallsPerApp = None,
+    steps_per_run: StepsPerRun = None,
+    quiet: Annotated[bool, _option("--quiet", text="No line for each thing that happens.")] = False,
+    tick: Unused = None,
+    queue_workers: Unused = None,
+    connect_gateway_port: Unused = None,
+    config: Unused = None,
+    persist: UnusedFlag = False,
+) -> None:
+    """Run a server for development.
+
+    It needs no keys, finds apps by itself, and says what happens. Each flag can be set as STEPWELL_<FLAG> as well
+    (STEPWELL_PORT, say), or as INNGEST_<FLAG>.
+    """
+    unused = {
+        "--tick": tick,
+        "--queue-workers": queue_workers,
+        "--connect-gateway-port": connect_gateway_port,
+        "--config": config,
+        "--persist": persist or None,
+    }
+    _say_unused(unused)
+    chosen: dict[str, Any] = {
+        "is_dev": True,
+        "is_discovery_on": not no_discovery,
+        "is_polling_on": not no_poll,
+        "poll_interval_s": poll_interval,
+        "is_quiet": quiet,
+    }
+    if in_memory:
+        chosen["db"] = None
+    _run(
+        lambda: _settings(
+            chosen, sdk_url, host, port, db, retry_interval, calls_per_app, steps_per_run, is_in_memory=in_memory
+        )
+    )
+
+
+def start(
+    signing_key: Annotated[str | None, _option("--signing-key", metavar="KEY", text="Signs calls to apps.")] = None,
+    signing_key_fallback: Annotated[
+        str | None, _option("--signing-key-fallback", metavar="KEY", text="Accepted, too, while keys are changed.")
+    ] = None,
+    event_key: Annotated[
+        list[str] | None, _option("--event-key", metavar="KEY", text="Lets senders of events in; may be repeated.")
+    ] = None,
+    api_token: Annotated[
+        list[str] | None, _option("--api-token", metavar="TOKEN", text="Lets users of the API in; may be repeated.")
+    ] = None,
+    sdk_url: SdkUrls = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8288,
+    db: Db = None,
+    poll_interval: Annotated[
+        float, _option("--poll-interval", metavar="SECONDS", text="Between two looks at apps; 0 asks each once.")
+    ] = 0.0,
+    retry_interval: RetryInterval = None,
+    calls_per_app: CallsPerApp = None,
+    steps_per_run: StepsPerRun = None,
+    tick: Unused = None,
+    queue_workers: Unused = None,
+    connect_gateway_port: Unused = None,
+    no_ui: UnusedFlag = False,
+) -> None:
+    """Run a server for production.
+
+    Calls are signed both ways, and nothing is answered without a key. Each flag can be set as STEPWELL_<FLAG> as well
+    (STEPWELL_SIGNING_KEY, say), or as INNGEST_<FLAG>.
+    """
+    unused = {
+        "--tick": tick,
+        "--queue-workers": queue_workers,
+        "--connect-gateway-port": connect_gateway_port,
+        "--no-ui": no_ui or None,
+    }
+    _say_unused(unused)
+    chosen: dict[str, Any] = {
+        "is_dev": False,
+        "signing_key": signing_key or None,
+        "signing_key_fallback": signing_key_fallback or None,
+        "event_keys": tuple(event_key or ()),
+        "api_tokens": tuple(api_token or ()),
+        "is_discovery_on": False,
+        "is_polling_on": poll_interval > 0,
+    }
+    if poll_interval > 0:
+        chosen["poll_interval_s"] = poll_interval
+    _run(lambda: _settings(chosen, sdk_url, host, port, db, retry_interval, calls_per_app, steps_per_run))
+
+
+def skip(
+    duration: Annotated[str, typer.Argument(help="How far, such as 3d or 1h30m.")],
+    url: UrlOption = None,
+    api_token: ApiTokenOption = None,
+) -> None:
+    """Move the clock of a dev server ahead; what falls due on the way runs."""
+    from stepwell.cli.answers import Moved
+
+    with connect(url, api_token) as api:
+        moved = api.post("/api/skip", Moved, {"duration": duration})
+    print(f"it is now {moved.now}")
+
+
+def _settings(
+    chosen: dict[str, Any],
+    sdk_url: list[str] | None,
+    host: str,
+    port: int,
+    db: Path | None,
+    retry_interval: float | None,
+    calls_per_app: int | None,
+    steps_per_run: int | None,
+    *,
+    is_in_memory: bool = False,
+) -> Settings:
+    """Put settings together and check them. Raises ``ConfigError``."""
+    from stepwell.errors import ConfigError
+    from stepwell.server.settings import Settings, checked
+
+    if db is not None and is_in_memory:
+        raise ConfigError("--db and --in-memory exclude each other")
+    optional = {"db": db, "calls_per_app_max": calls_per_app, "steps_per_run_max": steps_per_run}
+    chosen |= {key: value for key, value in optional.items() if value is not None}
+    urls = tuple(url for given in sdk_url or () for url in given.split(",") if url)
+    return checked(Settings(sdk_urls=urls, host=host, port=port, retry_interval_s=retry_interval, **chosen))
+
+
+def _run(make: Callable[[], Settings]) -> None:
+    """Run a server. What its user can mend is one line: exit status 2 for settings, 1 for the database."""
+    try:
+        from stepwell.errors import ConfigError, StoreError
+        from stepwell.server.main import run
+    except ModuleNotFoundError as error:
+        from stepwell.cli.main import missing_extra
+
+        text = missing_extra(error)
+        if text is None:
+            raise
+        fail(text, status=2)
+    try:
+        status = run(make())
+    except ConfigError as error:
+        fail(str(error), status=2)
+    except StoreError as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def _say_unused(flags: Mapping[str, object]) -> None:
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given:
+        print(f"stepwell: {', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect here", file=sys.stderr)
