@@ -32,6 +32,7 @@ PORTS: Final = (
 )  # fmt: skip
 PATHS: Final = (
     "/api/stepwell",
+    "/api/stepwell",
     "/api/inngest",
     "/x/inngest",
     "/.netlify/functions/inngest",

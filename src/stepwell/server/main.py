@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
@@ -145,6 +146,7 @@ async def serve(settings: Settings) -> None:
     Raises ``ConfigError`` when the address can't be bound, ``StoreError`` when the database can't be opened.
     """
     sockets = _bind(settings)
+    settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
     try:
         async with running(settings) as context:
             config = uvicorn.Config(
@@ -156,6 +158,8 @@ async def serve(settings: Settings) -> None:
                 backlog=_BACKLOG,
                 server_header=False,
                 proxy_headers=False,
+                # Longer than clients keep idle connections, and than apps are polled: they must not meet a closing one.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
             server = _Server(config)
@@ -163,6 +167,7 @@ async def serve(settings: Settings) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 stop.add_signal_handler(number, server.ask_to_stop)
             discovery = Discovery(context)
+            context.note(f"listening on {settings.url} · {settings.db or 'in memory'}")
             async with asyncio.TaskGroup() as tasks:
                 searching = tasks.create_task(discovery.run())
                 # What was built so far stays: the collector needn't look through it again and again.

@@ -68,7 +68,8 @@ class Narrator:
         event = intake.event
         if event.is_internal and not functions:
             return
-        self._offset_ms = event.received_at - real_ms()
+        if not intake.is_stored:
+            self._offset_ms = event.received_at - real_ms()
         if self._has_room("event"):
             word, subject, started = _said_of(intake, functions, skipped)
             self._say(word, subject, started)

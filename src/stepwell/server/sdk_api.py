@@ -20,7 +20,7 @@ from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
 from stepwell.limits import API_BODY_BYTES_MAX, PAGE_ROWS_MAX
 from stepwell.protocol.duration import time_text
-from stepwell.protocol.event import TIMER
+from stepwell.protocol.event import NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
 from stepwell.protocol.sync import plain_url
 from stepwell.server.api.endpoint import decode_body
@@ -280,8 +280,8 @@ async def post_invoke(context: Context, request: Request) -> Response:
 class _NamelessEvent(msgspec.Struct, frozen=True):
     """An event without a name; what else an SDK puts in is of no use here."""
 
-    data: msgspec.Raw | None = None
-    user: msgspec.Raw | None = None
+    data: msgspec.Raw = NULL
+    user: msgspec.Raw = NULL
     v: str | None = None
 
 

@@ -56,6 +56,8 @@ class _Said(msgspec.Struct, frozen=True):
 def new_session() -> aiohttp.ClientSession:
     """Make a client for talking to apps' serve URLs. The caller closes it."""
     return aiohttp.ClientSession(
+        # An app may close an idle connection at the moment of the next poll: each request has its own.
+        connector=aiohttp.TCPConnector(force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=SYNC_TIMEOUT_MS / 1000),
         headers={"User-Agent": "Stepwell"},

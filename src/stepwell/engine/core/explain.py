@@ -22,22 +22,23 @@ def why_waiting(job: Job, queue: Queue, *, now: int) -> str | None:
     if job.owner is not None:
         return None
     if job.kind is JobKind.TIMER:
-        return _until("sleeping", job.due_at, now) if job.due_at > now else "its sleep is over: it goes on now"
+        if job.due_at > now:
+            return f"sleeping until {_when(job.due_at, now)}"
+        return "its sleep is over: it goes on now"
     return _why_not_called(job, queue, now)
 
 
 def _why_not_called(job: Job, queue: Queue, now: int) -> str:
     if job.due_at > now and job.attempt > 0:
-        return _until(
-            f"the last attempt failed; retrying (attempt {job.attempt + 1} of {job.max_attempts})", job.due_at, now
-        )
+        due = f"attempt {job.attempt + 1} of {job.max_attempts} is due at {_when(job.due_at, now)}"
+        return f"the last attempt failed; {due}"
     if job.due_at > now:
-        return _until("its event is dated ahead: waiting", job.due_at, now)
+        return f"its event is dated ahead; it starts at {_when(job.due_at, now)}"
     after = "the server stopped during the last attempt; " if job.lost_count else ""
     if queue.calls_free <= 0:
         return f"{after}queued behind others: all {queue.calls_max} call slots of app {queue.app!r} are in use"
     return f"{after}queued: it is called in a moment"
 
 
-def _until(what: str, at: int, now: int) -> str:
-    return f"{what} until {time_text(at)} (in {rough_text(at - now)})"
+def _when(at: int, now: int) -> str:
+    return f"{time_text(at)} (in {rough_text(at - now)})"

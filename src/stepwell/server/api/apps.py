@@ -82,8 +82,8 @@ async def sync_app(call: Call[Nothing, SyncUrl]) -> SyncedApp:
     """Ask an app for its functions, and say exactly what went wrong when it doesn't give them."""
     outcome = await sync_url(call.context, call.body.url)
     if outcome.code is not None:
-        status = 400 if outcome.code == "invalid_url" else 502
-        raise ApiError(status, outcome.code, outcome.message, path="$.url")
+        is_ours = outcome.code == "invalid_url"
+        raise ApiError(400 if is_ours else 502, outcome.code, outcome.message, path="$.url" if is_ours else None)
     app = outcome.app
     return SyncedApp(_view(call.context, app) if app is not None else None, outcome.is_modified)
 

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from stepwell.errors import EventError, StoreError, UsageError
 from stepwell.limits import API_BODY_BYTES_MAX
+from stepwell.protocol.event import NULL
 from stepwell.server.context import ApiError, Context, error_response, json_response, read_body
 
 Q = TypeVar("Q")
@@ -27,8 +28,13 @@ B = TypeVar("B")
 log = structlog.get_logger("stepwell.api")
 
 
-JsonObject: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-"""A JSON object that stays undecoded until its rules are checked."""
+JsonObject: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
+"""A JSON object, or null, that stays undecoded until its rules are checked."""
+
+
+def absent() -> msgspec.Raw:
+    """Return what stands for a member that isn't there. (A factory: the OpenAPI document can't show such a default.)"""
+    return NULL
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from stepwell.errors import EventError
 from stepwell.limits import EVENTS_PER_REQUEST_MAX, INGEST_BODY_BYTES_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import EventId
-from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, decode_body
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, absent, decode_body
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
 from stepwell.server.context import ApiError, Context
 from stepwell.server.ingest import read_events
@@ -22,12 +22,12 @@ class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event to send. ``id`` is an idempotency key for 24 hours; a future ``ts`` (Unix ms) delays the runs."""
 
     name: str
-    data: JsonObject | None = None
+    data: JsonObject = msgspec.field(default_factory=absent)
     id: str | None = None
     ts: int | None = None
-    user: JsonObject | None = None
+    user: JsonObject = msgspec.field(default_factory=absent)
     v: str | None = None
-    meta: JsonObject | None = None
+    meta: JsonObject = msgspec.field(default_factory=absent)
 
 
 class StartedRun(msgspec.Struct, frozen=True):

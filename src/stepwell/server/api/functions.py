@@ -13,7 +13,7 @@ from stepwell.limits import EVENT_BYTES_MAX
 from stepwell.protocol.canonical import Json, NotJson, canonical
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, FunctionId
-from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, absent
 from stepwell.server.api.runs import RunView, app_names, run_view
 from stepwell.server.context import ApiError, Context
 from stepwell.store.interface import Schedule
@@ -57,8 +57,8 @@ class FunctionsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the function finds in its event."""
 
-    data: JsonObject | None = None
-    user: JsonObject | None = None
+    data: JsonObject = msgspec.field(default_factory=absent)
+    user: JsonObject = msgspec.field(default_factory=absent)
     v: str | None = None
 
 
@@ -135,10 +135,10 @@ async def invoke(context: Context, slug: str, what: Invocation) -> Run:
     return await engine.invoke(event, function)
 
 
-def _object(raw: msgspec.Raw | None, path: str) -> Json:
+def _object(raw: msgspec.Raw, path: str) -> Json:
     """Decode a member that must be an object or null. Raises ``ApiError`` 400."""
     try:
-        value: Json = canonical(bytes(raw)).value if raw is not None else None
+        value: Json = canonical(bytes(raw)).value
     except NotJson as error:
         raise ApiError(400, "invalid_body", str(error), path=path) from None
     if value is not None and not isinstance(value, dict):
