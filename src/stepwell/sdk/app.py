@@ -29,6 +29,7 @@ H = TypeVar("H", bound=Callable[..., Any])
 class Stepwell:
     """An app: a set of functions that a Stepwell server runs by calling this process, and a client that sends events.
 
+    >>> from stepwell import Event, Step, Stepwell
     >>> sw = Stepwell("acme", is_dev=True)
     >>> @sw.function("greet", on="user.signedup")
     ... async def greet(event: Event, step: Step) -> None:

@@ -98,6 +98,7 @@ class AsyncReplay:
         """Answer a step of the handler: from the memo, or never, until the interrupt."""
         check_use(wanted, self._assignment)
         if self._is_closed:
+            await asyncio.sleep(0)  # code that swallows the interrupt and tries again and again must not hold the loop
             raise Interrupted
         id = next_id(self._uses, wanted.name)
         is_known = id in self._memo
@@ -115,9 +116,12 @@ class AsyncReplay:
         self._stirred.set()
         try:
             await called.future
-        finally:
-            # Withdrawn, when the wait was cancelled: by a time-out, by the failure of a sibling, or by the interrupt.
+        except asyncio.CancelledError:
+            # Withdrawn: by a time-out, by the failure of a sibling, or by the interrupt.
             self._called.pop(id, None)
+            self._stirred.set()
+            raise
+        finally:
             self._family.unblock(task)
         return self._memo.result(id)
 

@@ -82,7 +82,8 @@ class _Tools:
 class Step(_Tools):
     """The step tools of async handlers. Concurrent steps: ``asyncio.gather`` and ``asyncio.TaskGroup``, as usual.
 
-    >>> a, b = await asyncio.gather(step.run("a", load_a), step.run("b", load_b))  # doctest: +SKIP
+    >>> async def handler(event: Event, step: Step) -> None:
+    ...     user, plan = await asyncio.gather(step.run("user", load_user, event), step.run("plan", load_plan, event))
     """
 
     def __init__(self, steps: AsyncSteps, send: Callable[[list[Event]], Awaitable[list[str]]]) -> None:
@@ -166,7 +167,9 @@ class SyncStep(_Tools):
     def parallel(self, branches: Sequence[Callable[[], T]]) -> list[T]:
         """Run the steps of several branches at the same time; return the branches' results in their order.
 
-        >>> a, b = step.parallel([lambda: step.run("a", load_a), lambda: step.run("b", load_b)])  # doctest: +SKIP
+        >>> def handler(event: Event, step: SyncStep) -> None:
+        ...     branches = [lambda: step.run("user", load_user, event), lambda: step.run("plan", load_plan, event)]
+        ...     user, plan = step.parallel(branches)
 
         Each branch is a callable without arguments that calls steps, one after the other if it likes. The code of the
         branches itself runs in this thread, one branch after the other; only their steps run at the same time. When

@@ -23,6 +23,7 @@ from stepwell import (
     trigger,
 )
 from stepwell.protocol.sync import FunctionConfig
+from stepwell.sdk import app
 from tests.unit.sdk.pretend import PretendRun, new_app
 
 
@@ -207,6 +208,16 @@ def test_an_id_used_twice_is_refused() -> None:
         sw.function("f", on="b")(nothing)
     with pytest.raises(FunctionConfigError, match="function 'f-failure' is registered twice"):
         sw.function("f-failure", on="b")(nothing)
+
+
+def test_an_app_has_no_more_functions_than_servers_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "FUNCTIONS_PER_APP_MAX", 2)
+    sw = new_app()
+    sw.function("a", on="a")(nothing)
+    sw.function("b", on="a")(nothing)
+
+    with pytest.raises(FunctionConfigError, match="app 'acme' has 2 functions, the most that it may"):
+        sw.function("c", on="a")(nothing)
 
 
 @pytest.mark.parametrize("retries", [-1, 21])

@@ -150,6 +150,43 @@ async def test_a_handler_that_will_not_end_does_not_hold_back_the_reply(
     await asyncio.wait(tasks)
 
 
+async def test_a_handler_that_tries_a_refused_step_again_and_again_holds_nothing_else(short_waits: None) -> None:
+    sw = new_app()
+    stop, tasks = asyncio.Event(), []
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> None:
+        tasks.append(asyncio.current_task())
+        while not stop.is_set():
+            with contextlib.suppress(BaseException):
+                await step.run("a", lambda: 1)
+
+    answer = await PretendRun(sw, "f").call()
+
+    assert answer.titles == ["StepRun a"]
+    stop.set()
+    await asyncio.wait(tasks)
+
+
+async def test_steps_that_a_time_out_withdraws_while_others_are_busy_are_not_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "BUSY_GRACE_S", 5)
+    sw = new_app()
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> Any:
+        async def busy() -> None:
+            await asyncio.get_running_loop().create_future()
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.gather(step.run("a", lambda: 1), busy())
+        return await step.run("b", lambda: 2)
+
+    assert (await PretendRun(sw, "f").call()).titles == ["StepRun b"]
+
+
 async def test_a_time_out_does_not_cut_a_running_step_short() -> None:
     sw = new_app()
     timed_out = asyncio.Event()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
 
 import stepwell
+from stepwell.sdk import app, step
 from stepwell.sdk.version import SDK, VERSION
 
 PUBLIC = {
@@ -37,6 +39,13 @@ PUBLIC = {
 def test_the_public_names_are_these() -> None:
     assert set(stepwell.__all__) == PUBLIC
     assert all(getattr(stepwell, name).__doc__ for name in PUBLIC)
+
+
+def test_the_examples_in_docstrings_run() -> None:
+    found = [doctest.testmod(module) for module in (app, step)]
+
+    assert [result.failed for result in found] == [0, 0]
+    assert all(result.attempted for result in found)
 
 
 def test_the_version_is_that_of_the_package() -> None:
