@@ -54,7 +54,7 @@ class EventApi:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         status, body = 200, b""
-        answer_headers = [_JSON]
+        answer_headers: list[tuple[bytes, bytes]] = [_JSON]
         if origin is not None:
             answer_headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
         match scope["method"]:
@@ -103,7 +103,7 @@ def _is_known_key(context: Context, key: str) -> bool:
     if context.settings.is_dev:
         return True
     given = key.encode()
-    return any([hmac.compare_digest(known.encode(), given) for known in context.settings.event_keys])
+    return any(hmac.compare_digest(known.encode(), given) for known in context.settings.event_keys)
 
 
 def read_events(

@@ -7,8 +7,8 @@ import gc
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -97,10 +97,8 @@ class _Surface:
             await send(message)
 
         app = self._events if self._events.serves(scope) else self._rest
-        try:
+        with suppress(ClientDisconnect):  # then nobody is there to be answered
             await app(scope, receive, send_with_kind)
-        except ClientDisconnect:
-            pass  # nobody is there to be answered
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:
@@ -119,7 +117,7 @@ async def _internal_error(_request: Request, _error: Exception) -> Response:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Context]:
+async def running(settings: Settings) -> AsyncGenerator[Context]:
     """Start the parts of a server without its HTTP side, and stop them in reverse order.
 
     Raises ``StoreError`` when the database can't be opened.
@@ -129,7 +127,9 @@ async def running(settings: Settings) -> AsyncIterator[Context]:
         transport = HttpTransport(signing_key=settings.signing_key)
         narrator = Narrator(settings)
         engine = make_engine(settings, db, transport, narrator)
-        context = Context(settings=settings, engine=engine, watch_sync=narrator.synced, note=narrator.note)
+        context = Context(
+            settings=settings, engine=engine, watch_sync=narrator.synced, note=narrator.note, warn=narrator.warn
+        )
         await transport.start()
         stack.push_async_callback(transport.stop)
         stack.push_async_callback(engine.store.stop)
@@ -167,7 +167,7 @@ async def serve(settings: Settings) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 stop.add_signal_handler(number, server.ask_to_stop)
             discovery = Discovery(context)
-            context.note(f"listening on {settings.url} · {settings.db or 'in memory'}")
+            context.note(f"listening on {settings.url}, database {settings.db or 'in memory'}")
             async with asyncio.TaskGroup() as tasks:
                 searching = tasks.create_task(discovery.run())
                 # What was built so far stays: the collector needn't look through it again and again.

@@ -53,16 +53,17 @@ async def _post(context: Context, request: Request) -> Response:
         return _refused(400, f"Expected server kind {expected}, got {settings.kind}")
     try:
         body = read_sync(await read_body(request, REGISTER_BODY_BYTES_MAX))
-        synced = await apply_sync(context, body)
     except ApiError as error:
         return _refused(error.status, error.message)
-    except FunctionConfigError as error:
-        log.warning("app.sync_refused", app=body.appname, url=body.url, error=str(error))
-        return _refused(400, f"At least one function is invalid: {error}")
     except RecursionError:
         return _refused(400, "the registration is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _refused(400, f"the registration can't be read: {error}")
+    try:
+        synced = await apply_sync(context, body)
+    except FunctionConfigError as error:
+        log.warning("app.sync_refused", app=body.appname, url=body.url, error=str(error))
+        return _refused(400, f"At least one function is invalid: {error}")
     except StoreError as error:
         return _refused(503, f"the registration was not stored, try again: {error}")
     reply = {

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Final, TypeVar
 
 from stepwell.engine.core.model import App, Event, Function, Job, Run, Step
 from stepwell.engine.core.state import RunState
@@ -38,7 +38,7 @@ from stepwell.store.interface import (
     Schedule,
 )
 from stepwell.store.migrate import migrate
-from stepwell.store.rows import read_app, read_event, read_function, read_job, read_run, read_step
+from stepwell.store.rows import read_app, read_function, read_job, read_run, read_step
 from stepwell.store.sqlite_batch import Batch, Statements
 
 T = TypeVar("T")
