@@ -88,7 +88,7 @@ def read_sync(raw: bytes) -> SyncBody:
     fields = {key: value for key, value in fields.items() if bytes(value) != b"null"}
     if "appid" in fields:
         fields.setdefault("appname", fields["appid"])
-    if "sdklanguage" in fields and "sdkversion" in fields:
+    if "sdk" not in fields and "sdklanguage" in fields and "sdkversion" in fields:
         language, version = (msgspec.json.decode(fields[key], type=str) for key in ("sdklanguage", "sdkversion"))
         fields["sdk"] = msgspec.Raw(msgspec.json.encode(f"{language}:v{version}"))
     known = {key: fields[key] for key in SyncBody.__struct_fields__ if key in fields}
@@ -96,10 +96,12 @@ def read_sync(raw: bytes) -> SyncBody:
 
 
 def plain_url(url: str) -> str:
-    """Return a serve URL without its query, and with ``localhost`` for the ways to write it, to compare apps by it.
+    """Return a serve URL without its query, and with ``localhost`` for the ways to write it, to compare apps by it."""
+    return plain_host(url).partition("?")[0].partition("#")[0]
 
-    Raises ``ValueError`` for one whose host or port can't be read.
-    """
+
+def plain_host(url: str) -> str:
+    """Return a URL with ``localhost`` for the ways to write it: an SDK takes its own host from whoever asks it."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("127.0.0.1", "0.0.0.0", "::1"):  # noqa: S104 - compared, not bound
@@ -107,4 +109,4 @@ def plain_url(url: str) -> str:
     elif ":" in host:
         host = f"[{host}]"
     port = f":{parts.port}" if parts.port else ""
-    return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
+    return urlunsplit(parts._replace(netloc=host + port))

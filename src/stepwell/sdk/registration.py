@@ -68,6 +68,7 @@ def in_band_body(app_id: str, functions: list[Function[Any]], url: str, framewor
             "framework": framework,
             "functions": configs(functions, url),
             "inspection": inspection(app_id, functions, framework, settings),
+            "sdk": SDK,
             "sdk_author": AUTHOR,
             "sdk_language": LANGUAGE,
             "sdk_version": VERSION,

@@ -381,7 +381,7 @@ async def test_in_production_the_configuration_may_come_in_band(is_sync: bool) -
     assert (response.status, response.headers[headers.SYNC_KIND]) == (200, "in_band")
     assert verify([KEY], response.body, response.headers[headers.SIGNATURE], NOW_S) == KEY
     sync = read_sync(response.body)
-    assert (sync.appname, sync.url, sync.sdk) == ("acme", "https://public.example/api/stepwell", "py:v0.1.0")
+    assert (sync.appname, sync.url, sync.sdk) == ("acme", "https://public.example/api/stepwell", "stepwell-py:v0.1.0")
     assert len(sync.functions) == 2
     assert decoded(response)["inspection"]["authentication_succeeded"] is True
 

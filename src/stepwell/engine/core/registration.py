@@ -19,10 +19,10 @@ from stepwell.limits import (
     TRIGGER_EVENT_CHARS_MAX,
     TRIGGERS_PER_FUNCTION_MAX,
 )
-from stepwell.protocol.canonical import Json, NotJson, canonical
+from stepwell.protocol.canonical import Json, NotJson, canonical, encode_text
 from stepwell.protocol.duration import duration_ms
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, named_uuid
-from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, plain_url
+from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, plain_host, plain_url
 
 _SLUG_CHARS_MAX: Final = 255
 _NOT_YET: Final[Mapping[str, str]] = {
@@ -66,7 +66,6 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
     if len(body.functions) > FUNCTIONS_PER_APP_MAX:
         raise FunctionConfigError(f"the app has {len(body.functions)} functions; the limit is {FUNCTIONS_PER_APP_MAX}")
     id = app_id(environment, body.appname)
-    checksum = _checksum(body)
     known = next((app for app in apps if app.id == id), None)
     changes: list[FunctionChange] = []
     warnings: list[str] = []
@@ -82,6 +81,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
         for function in registry.by_id.values()
         if function.app_id == id and not function.is_archived and function.id not in seen
     )
+    checksum = _checksum(body, changes)
     app = App(
         id=id,
         environment=environment,
@@ -108,7 +108,7 @@ def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, wa
     warnings += _unsupported(config.id, value)
     id = FunctionId(named_uuid("function", registry.environment, config.id))
     known = registry.by_id.get(id)
-    is_changed = known is None or msgspec.json.encode(known.config) != msgspec.json.encode(config)
+    is_changed = known is None or _comparable(known.config) != _comparable(config)
     version = 1 if known is None else known.version + is_changed
     function = Function(
         id=id,
@@ -176,6 +176,19 @@ def _unsupported(slug: str, value: Json) -> list[str]:
     return [f"function {slug!r} asks for {' and '.join(found)}, which this version does not carry out"] if found else []
 
 
-def _checksum(body: SyncBody) -> str:
-    digest = hashlib.sha256(msgspec.json.encode(body))
+def _comparable(config: FunctionConfig) -> bytes:
+    """Encode a configuration so that two ways to write its host are one: an app answers with the host it was asked by."""
+    step = config.steps["step"]
+    runtime = msgspec.structs.replace(step.runtime, url=plain_host(step.runtime.url))
+    steps = {"step": msgspec.structs.replace(step, runtime=runtime)}
+    return msgspec.json.encode(msgspec.structs.replace(config, steps=steps))
+
+
+def _checksum(body: SyncBody, changes: Sequence[FunctionChange]) -> str:
+    """Sum up a registration by its meaning: in-band and out-of-band, SDKs write the same functions in different bytes."""
+    plain = msgspec.structs.replace(body, url=plain_url(body.url), functions=[])
+    digest = hashlib.sha256(msgspec.json.encode(plain))
+    for change in changes:
+        url = change.function.config.url
+        digest.update(change.config.replace(encode_text(url), encode_text(plain_host(url))))
     return digest.hexdigest()
