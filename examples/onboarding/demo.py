@@ -25,7 +25,7 @@ import httpx2
 from examples.onboarding.account import DIGEST, ON_SIGN_UP, World, check, next_digest, read_counted, read_runs
 from examples.onboarding.fake_crm import FakeCrm
 from examples.onboarding.mail_sink import Mail, MailSink
-from examples.onboarding.processes import Child, DemoError, clean_environ, free_port, installed, wait_until
+from examples.onboarding.processes import Child, DemoError, clean_environ, installed, reserve_port, wait_until
 from examples.onboarding.report import report, summarise
 from examples.onboarding.screen import Counter, Screen
 from examples.onboarding.signups import SignUp, read_signups
@@ -42,13 +42,15 @@ STALL_S = 30
 class Demo:
     """The story, told once."""
 
-    def __init__(self, screen: Screen, signups: Sequence[SignUp], folder: Path, *, server_port: int) -> None:
+    def __init__(
+        self, screen: Screen, signups: Sequence[SignUp], folder: Path, *, server_port: int, app_port: int
+    ) -> None:
         self.screen, self.signups = screen, signups
         self.sink, self.crm = MailSink(), FakeCrm()
         self.statistics = folder / "statistics.db"
+        self.server_port, self.app_port = server_port, app_port
         self.server_url = f"http://127.0.0.1:{server_port}"
-        self.app_port = free_port()
-        self.app_url = f"http://127.0.0.1:{self.app_port}"
+        self.app_url = f"http://127.0.0.1:{app_port}"
         self.functions_url = f"{self.app_url}/api/stepwell"
         self.server = Child("server", folder / "server.log")
         self.app = Child("app", folder / "app.log")
@@ -114,10 +116,8 @@ class Demo:
         self.screen.line("✓", f"server       {self.server_url}", "stepwell dev, on an SQLite file")
 
     async def _start_server(self) -> None:
-        port = self.server_url.rpartition(":")[2]
-        await self.server.start(
-            [installed("stepwell"), "dev", f"--sdk-url={self.functions_url}", f"--port={port}", f"--db={self.db}"]
-        )
+        flags = [f"--sdk-url={self.functions_url}", f"--port={self.server_port}", f"--db={self.db}"]
+        await self.server.start([installed("stepwell"), "dev", *flags])
         await wait_until("the server to answer", lambda: self._answers(f"{self.server_url}/health"), self.server)
 
     async def _answers(self, url: str) -> bool:
@@ -160,12 +160,23 @@ class Demo:
         """Move the clock; every retry, sleep and schedule on the way falls due. Return the time on it."""
         self.screen.title("Three days later", f"stepwell skip {SKIP}")
         began = time.monotonic()
-        skipping = asyncio.create_task(self.api.post("/api/skip", json={"duration": SKIP}))
-        await self._until_all(*self.first_day, *self.later_days)
-        moved = (await skipping).raise_for_status().json()
+
+        async def skip() -> str:
+            return (await self.api.post("/api/skip", json={"duration": SKIP})).raise_for_status().json()["now"]
+
+        skipping = asyncio.create_task(skip())
+        watching = asyncio.create_task(self._until_all(*self.first_day, *self.later_days))
+        try:
+            await asyncio.wait((skipping, watching), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (skipping, watching):
+                if task.done():
+                    task.result()
+        finally:
+            skipping.cancel()
+            watching.cancel()
         await wait_until("the last runs to end", self._is_quiet, self.server, self.app)
         self.screen.line("✓", ", ".join(map(str, self.later_days)), f"in {time.monotonic() - began:.1f} s")
-        return datetime.datetime.fromisoformat(moved["now"]).astimezone()
+        return datetime.datetime.fromisoformat(skipping.result()).astimezone()
 
     async def _until_all(self, *counters: Counter) -> None:
         """Wait until counters are full. Raises ``DemoError`` when none of them moves for long."""
@@ -188,12 +199,12 @@ class Demo:
         """Say what to try."""
         command = os.path.relpath(installed("stepwell"))
         event = shlex.quote('{"id": 1001, "name": "Ada", "email": "ada@example.com", "plan": "team"}')
-        if self.server_url != f"http://127.0.0.1:{USUAL_PORT}":
-            self.screen.title("Try", f"first: export STEPWELL_URL={self.server_url}")
-        else:
-            self.screen.title("Try", "in another terminal")
-        for words in (f"send user.signedup {event}", "runs", "runs show RUN_ID", "runs tail", "functions", "skip 1d"):
-            self.screen.line("$", f"{command} {words}", style="dim")
+        self.screen.title("Try", "in another terminal")
+        if self.server_port != USUAL_PORT:
+            self.screen.command(f"export STEPWELL_URL={self.server_url}")
+        for words in (f"send user.signedup {event}", "runs", "runs show", "functions", "skip 3d", "--help"):
+            self.screen.command(f"{command} {words}")
+        self.screen.command(f"tail -f {self.server.log}")
         self.screen.line("·", "Ctrl-C ends it all.", style="dim")
 
 
@@ -220,8 +231,9 @@ async def play(screen: Screen, options: argparse.Namespace) -> bool:
     """Tell the story, and leave nothing behind; return whether it went well."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-demo-")))
-        port = free_port(USUAL_PORT) if options.stay else free_port()
-        demo = Demo(screen, read_signups(options.signups), folder, server_port=port)
+        ports = [stack.enter_context(reserve_port(wanted)) for wanted in (USUAL_PORT if options.stay else 0, 0)]
+        server_port, app_port = (port.getsockname()[1] for port in ports)
+        demo = Demo(screen, read_signups(options.signups), folder, server_port=server_port, app_port=app_port)
         for stop in (
             demo.sink.stop,
             demo.crm.stop,

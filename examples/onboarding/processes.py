@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
 import socket
 import sys
@@ -29,14 +27,14 @@ class Child:
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
-        self._log = log
+        self.log = log
         self._process: Process | None = None
 
     async def start(self, command: Sequence[str], **variables: str) -> None:
         """Start it, or start it again, with these environment variables besides our own."""
         environ = {**os.environ, **variables}
         environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environ.get("PYTHONPATH")])])
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             # In a session of its own, so that Ctrl-C reaches the demo alone, which then stops its children in order.
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=DEVNULL, stdout=log, stderr=STDOUT, env=environ, start_new_session=True
@@ -78,7 +76,7 @@ class Child:
 
     def last_lines(self) -> str:
         """Return the end of its log."""
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-LOG_LINES:])
 
 
@@ -94,18 +92,21 @@ def installed(command: str) -> str:
     return str(Path(sys.executable).with_name(command))
 
 
-def free_port(*wanted: int) -> int:
-    """Return a port that is free: one of those that are wanted, if it can be.
+def reserve_port(wanted: int = 0) -> socket.socket:
+    """Take a port of this machine, the wanted one if it is free, until the socket is closed.
 
-    The others are taken from below the range that systems use for outgoing connections, since the server has to find its
-    port free again after the crash.
+    It is bound, but doesn't listen. So servers can listen on it, which set SO_REUSEADDR, but nobody else is given it:
+    not even between the server's crash and its next start.
     """
-    for port in (*wanted, *(random.randrange(20_000, 32_000) for _ in range(100))):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+    for port in (wanted, 0):
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            reserved.bind(("127.0.0.1", port))
+        except OSError:
+            reserved.close()
+        else:
+            return reserved
     raise DemoError("no port is free on 127.0.0.1")
 
 

@@ -56,6 +56,10 @@ class Screen:
         """Add a sentence."""
         self.console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
 
+    def command(self, text: str) -> None:
+        """Show a command so that it can be copied: the terminal may break the line, we don't."""
+        self.console.print(Text.assemble("  ", ("$", "dim"), " ", text), soft_wrap=True)
+
     def log(self, title: str, lines: str) -> None:
         """Show lines of a log as they are."""
         self.title(title)
