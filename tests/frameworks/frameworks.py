@@ -63,9 +63,7 @@ def over_wsgi(app: Any) -> Respond:
 
 
 def starlette_route(sw: Stepwell) -> Respond:
-    app = starlette.applications.Starlette()
-    app.add_route(PATH, sw.asgi())  # pyright: ignore[reportArgumentType] - Starlette takes ASGI apps here, its types don't
-    return over_asgi(app)
+    return over_asgi(starlette.applications.Starlette(routes=[starlette.routing.Route(PATH, sw.asgi())]))
 
 
 def starlette_mount(sw: Stepwell) -> Respond:
@@ -74,7 +72,7 @@ def starlette_mount(sw: Stepwell) -> Respond:
 
 def fastapi_route(sw: Stepwell) -> Respond:
     app = fastapi.FastAPI()
-    app.add_route(PATH, sw.asgi())  # pyright: ignore[reportArgumentType] - as above
+    app.routes.append(starlette.routing.Route(PATH, sw.asgi()))
     return over_asgi(app)
 
 

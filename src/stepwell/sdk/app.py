@@ -35,7 +35,8 @@ class Stepwell:
     ... async def greet(event: Event, step: Step) -> None:
     ...     await step.run("send-mail", print, event.data["userId"])
 
-    Serve it with ``app.mount("/api/stepwell", sw.asgi())`` in an ASGI framework, ``sw.wsgi()`` in a WSGI one.
+    Serve it with ``app.mount("/api/stepwell", sw.asgi())`` in an ASGI framework, ``sw.wsgi()`` in a WSGI one; the modules
+    of ``stepwell.sdk.serve`` say how in each framework.
     """
 
     def __init__(

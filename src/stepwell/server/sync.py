@@ -175,8 +175,9 @@ def _wrong_url(url: str) -> str | None:
 
 async def _app_at(context: Context, url: str) -> App | None:
     apps = await context.engine.store.load_apps(context.engine.environment)
-    wanted = plain_url(url)
-    return next((app for app in apps if app.url == wanted and app.archived_at is None), None)
+    # Frameworks that redirect a mount's path to the same with a slash make the app register that one.
+    wanted = plain_url(url).rstrip("/")
+    return next((app for app in apps if app.url.rstrip("/") == wanted and app.archived_at is None), None)
 
 
 def _said(body: bytes) -> str:

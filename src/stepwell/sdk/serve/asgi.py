@@ -1,6 +1,7 @@
 """Serve an app in any ASGI framework.
 
-Starlette, FastAPI:  ``app.add_route("/api/stepwell", sw.asgi())``, or ``app.mount("/api/stepwell", sw.asgi())``
+Starlette, FastAPI:  ``app.routes.append(Route("/api/stepwell", sw.asgi()))`` (of ``starlette.routing``), or
+                     ``app.mount("/api/stepwell", sw.asgi())``, which answers at ``/api/stepwell/``
 Litestar:            ``Litestar([asgi("/api/stepwell", copy_scope=True)(sw.asgi())])``
 alone:               ``uvicorn module:app`` with ``app = sw.asgi()``
 """
