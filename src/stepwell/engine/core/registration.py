@@ -186,8 +186,8 @@ def _comparable(config: FunctionConfig) -> bytes:
 
 def _checksum(body: SyncBody, changes: Sequence[FunctionChange]) -> str:
     """Sum up a registration by its meaning: in-band and out-of-band, SDKs write the same functions in different bytes."""
-    plain = msgspec.structs.replace(body, url=plain_url(body.url), functions=[])
-    digest = hashlib.sha256(msgspec.json.encode(plain))
+    app = (body.appname, plain_url(body.url), body.deploytype, body.framework, body.sdk, body.appversion)
+    digest = hashlib.sha256(msgspec.json.encode(app))
     for change in changes:
         url = change.function.config.url
         digest.update(change.config.replace(encode_text(url), encode_text(plain_host(url))))

@@ -23,7 +23,8 @@ def registration(url: str = "http://localhost:3000/api/inngest", **fields: Any) 
         "triggers": [{"event": "a"}],
         "steps": {"step": {"id": "step", "name": "step", "runtime": runtime}},
     }
-    return {"url": url, "appName": "shop", "sdk": "py:v0.5.19", "framework": "flask", "functions": [function], **fields}
+    app = {"appName": "shop", "deployType": "ping", "sdk": "py:v0.5.19", "framework": "flask"}
+    return {"url": url, **app, "functions": [function], **fields}
 
 
 def plan(raw: bytes, known: SyncPlan | None = None) -> SyncPlan:
@@ -45,7 +46,7 @@ def test_the_answer_to_an_in_band_sync_is_no_change_after_an_out_of_band_one() -
     known = plan(msgspec.json.encode(registration()))
 
     in_band = registration() | {"app_id": "shop", "sdk_language": "py", "sdk_version": "0.5.19", "inspection": {}}
-    del in_band["appName"], in_band["sdk"]
+    del in_band["appName"], in_band["sdk"], in_band["deployType"]
 
     assert not plan(msgspec.json.encode(in_band), known).is_modified
 
