@@ -290,12 +290,18 @@ class Server(_Listener):
         ids: list[str] = response.json()["ids"]
         return ids
 
+    def ask_api(
+        self, path: str, *, method: str = "GET", json: Json = None, params: Mapping[str, Json] | None = None
+    ) -> httpx2.Response:
+        """Call our REST API under ``/api``, with the token; return the response, whatever it is."""
+        headers = {"Authorization": f"Bearer {API_TOKEN}"}
+        return self.http.request(method, f"/api{path}", json=json, params=params, headers=headers)
+
     def api(
         self, path: str, *, method: str = "GET", json: Json = None, params: Mapping[str, Json] | None = None
     ) -> Json:
-        """Call our REST API under ``/api``, with the token; return the decoded answer, which must be 2xx."""
-        headers = {"Authorization": f"Bearer {API_TOKEN}"}
-        response = self.http.request(method, f"/api{path}", json=json, params=params, headers=headers)
+        """Call our REST API; return the decoded answer, which must be 2xx."""
+        response = self.ask_api(path, method=method, json=json, params=params)
         assert response.is_success, f"{method} /api{path}: {response.status_code} {response.text}"
         return response.json() if response.content else None
 

@@ -225,9 +225,9 @@ async def comes(ctx: inngest.Context) -> str:
     return "second"
 
 
-def moving_app(functions: list[inngest.Function[Any]]) -> fastapi.FastAPI:
+def fastapi_app(client: inngest.Inngest, functions: list[inngest.Function[Any]]) -> fastapi.FastAPI:
     app = fastapi.FastAPI()
-    inngest.fast_api.serve(app, mover, functions)
+    inngest.fast_api.serve(app, client, functions)
     return app
 
 
@@ -236,10 +236,8 @@ async def send(events: list[dict[str, Json]]) -> list[str]:
 
 
 def main() -> None:
-    app = fastapi.FastAPI()
-    inngest.fast_api.serve(app, client, FUNCTIONS)
-    moving = Switch({"first": moving_app([stays_first, goes]), "second": moving_app([stays_second, comes])})
-    serve_asgi(list(app.routes), moving, send)
+    moving = {"first": fastapi_app(mover, [stays_first, goes]), "second": fastapi_app(mover, [stays_second, comes])}
+    serve_asgi(fastapi_app(client, FUNCTIONS), Switch(moving), send)
 
 
 if __name__ == "__main__":

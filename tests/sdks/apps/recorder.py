@@ -1,7 +1,6 @@
 """What the Python apps have in common: a record of what they executed, and a way to be controlled by tests.
 
-All apps of this folder and of ``ts/`` serve the same functions, app ``shop``; the scenarios in ``scenarios/`` say what
-must come of each. A step's work is ``WORK.step(…)``: it records that it ran, and fails as often as it is told to.
+All apps of this folder and of ``ts/`` serve the same functions, app ``shop``; the tests say what must come of each. A step's work is ``WORK.step(…)``: it records that it ran, and fails as often as it is told to.
 
     steps        a, then b with a's result, then twice "again"           catch        step fails for good, is caught
     parallel     three steps at once, one fails first, then a join       broken       fails; has an on-failure handler
@@ -65,7 +64,7 @@ class Recorder:
         """Return a step's work: it records itself, raises the first ``failures`` times, then returns ``value``."""
 
         def work() -> Json:
-            if self.add(run, step, attempt) <= failures:
+            if self.add(run, step, attempt, value) <= failures:
                 raise error()
             return value
 

@@ -13,7 +13,8 @@ import werkzeug.serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tests.sdks.apps.recorder import VARIANTS, WORK
@@ -39,9 +40,9 @@ class Switch(Generic[AppType]):
 
 
 def serve_asgi(
-    routes: list[BaseRoute], moving: Switch[Any], send: Callable[[list[dict[str, Json]]], Awaitable[list[str]]]
+    app: ASGIApp, moving: Switch[Any], send: Callable[[list[dict[str, Json]]], Awaitable[list[str]]]
 ) -> None:
-    """Serve ``routes``, the moving app and the controls on the port of the command line, until killed."""
+    """Serve an app, the moving app and the controls on the port of the command line, until killed."""
 
     async def log(request: Request) -> JSONResponse:
         return JSONResponse(WORK.of_run(request.query_params.get("run")))
@@ -59,8 +60,13 @@ def serve_asgi(
         Route("/turn/{variant}", turn, methods=["POST"]),
         Mount("/moving", moving),
     ]
-    app = Starlette(routes=[*controls, *routes])
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", access_log=False)
+    uvicorn.run(
+        Starlette(routes=[*controls, Mount("/", app)]),
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        log_level="warning",
+        access_log=False,
+    )
 
 
 def serve_wsgi(

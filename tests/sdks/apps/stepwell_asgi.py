@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.routing import Route
 
 from stepwell import Event, Failure, NonRetriableError, RetryAfterError, Run, Step, StepError, Stepwell, cron, trigger
@@ -196,8 +197,7 @@ async def send(events: list[dict[str, Json]]) -> list[str]:
 
 def main() -> None:
     moving = Switch({"first": first.asgi(), "second": second.asgi()})
-    # Mounted below /moving, it answers there on any path.
-    serve_asgi([Route(PATH, sw.asgi())], moving, send)
+    serve_asgi(Starlette(routes=[Route(PATH, sw.asgi())]), moving, send)
 
 
 if __name__ == "__main__":
