@@ -41,6 +41,8 @@ from stepwell.server.settings import Settings
 from stepwell.store.sqlite import SQLiteStore
 
 _BACKLOG: Final = 2048
+_ENV: Final = names.ENV.lower().encode()
+_ENVIRONMENTS_NOTED_MAX: Final = 20  # whoever sends more kinds than that isn't told of each
 
 
 def make_engine(settings: Settings, db: Path, transport: HttpTransport, watcher: Watcher) -> Engine:
@@ -80,15 +82,19 @@ def make_app(context: Context) -> ASGIApp:
         routes=routes,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error},
     )
-    return _Surface(ingest.EventApi(context), ApiGuard(app, context.settings), context.settings.kind)
+    return _Surface(context, ingest.EventApi(context), ApiGuard(app, context.settings))
 
 
 class _Surface:
-    """Leads requests to the event API or the rest, and puts the kind of this server on every answer (protocol 1.3)."""
+    """Leads requests to the event API or the rest, and puts the kind of this server on every answer (protocol 1.3).
 
-    def __init__(self, events: ingest.EventApi, rest: ASGIApp, kind: str) -> None:
-        self._events, self._rest = events, rest
-        self._header = (names.SERVER_KIND.lower().encode(), kind.encode())
+    A request for another environment is served in the only one there is; that is said once for each.
+    """
+
+    def __init__(self, context: Context, events: ingest.EventApi, rest: ASGIApp) -> None:
+        self._context, self._events, self._rest = context, events, rest
+        self._header = (names.SERVER_KIND.lower().encode(), context.settings.kind.encode())
+        self._environments = {context.engine.environment.encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_kind(message: Message) -> None:
@@ -96,9 +102,20 @@ class _Surface:
                 message["headers"] = [*message.get("headers", ()), self._header]
             await send(message)
 
+        for name, value in scope["headers"]:
+            if name == _ENV and value not in self._environments:
+                self._note_environment(value)
         app = self._events if self._events.serves(scope) else self._rest
         with suppress(ClientDisconnect):  # then nobody is there to be answered
             await app(scope, receive, send_with_kind)
+
+    def _note_environment(self, name: bytes) -> None:
+        if len(self._environments) < _ENVIRONMENTS_NOTED_MAX:
+            self._environments.add(name)
+            self._context.warn(
+                f"requests name the environment {name.decode('latin-1')!r} ({names.ENV}); this server has one,"
+                f" {self._context.engine.environment!r}, and serves them in it"
+            )
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:

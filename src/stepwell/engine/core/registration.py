@@ -87,7 +87,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
         environment=environment,
         name=body.appname,
         transport="connect" if body.deploytype == "connect" else "http",
-        url=plain_url(body.url),
+        url=_app_url(body.url),
         sdk=body.sdk or "",
         framework=body.framework or "",
         version=body.appversion or "",
@@ -182,6 +182,13 @@ def _comparable(config: FunctionConfig) -> bytes:
     runtime = msgspec.structs.replace(step.runtime, url=plain_host(step.runtime.url))
     steps = {"step": msgspec.structs.replace(step, runtime=runtime)}
     return msgspec.json.encode(msgspec.structs.replace(config, steps=steps))
+
+
+def _app_url(url: str) -> str:
+    try:
+        return plain_url(url)
+    except ValueError as error:
+        raise FunctionConfigError(f"the app's URL can't be called: {url[:200]!r} ({error})") from None
 
 
 def _checksum(body: SyncBody, changes: Sequence[FunctionChange]) -> str:
