@@ -66,6 +66,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
     if len(body.functions) > FUNCTIONS_PER_APP_MAX:
         raise FunctionConfigError(f"the app has {len(body.functions)} functions; the limit is {FUNCTIONS_PER_APP_MAX}")
     id = app_id(environment, body.appname)
+    url = _app_url(body.url)
     known = next((app for app in apps if app.id == id), None)
     changes: list[FunctionChange] = []
     warnings: list[str] = []
@@ -87,7 +88,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
         environment=environment,
         name=body.appname,
         transport="connect" if body.deploytype == "connect" else "http",
-        url=_app_url(body.url),
+        url=url,
         sdk=body.sdk or "",
         framework=body.framework or "",
         version=body.appversion or "",
