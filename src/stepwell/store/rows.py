@@ -223,6 +223,7 @@ def read_function(row: Row) -> Function:
         config=config,
         max_attempts=config.max_attempts,
         is_archived=row[6] is not None,
+        registered=row[5],
     )
 
 

@@ -63,6 +63,8 @@ class Function(msgspec.Struct, frozen=True):
     config: FunctionConfig
     max_attempts: int
     is_archived: bool = False
+    registered: bytes = b""
+    """The configuration as the app registered it, in canonical form, with what ``config`` doesn't read."""
 
 
 class Event(msgspec.Struct, frozen=True):

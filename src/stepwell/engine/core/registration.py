@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -82,7 +83,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
         for function in registry.by_id.values()
         if function.app_id == id and not function.is_archived and function.id not in seen
     )
-    checksum = _checksum(body, changes)
+    checksum = _checksum(body, url, changes)
     app = App(
         id=id,
         environment=environment,
@@ -103,13 +104,15 @@ def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, wa
     try:
         config = msgspec.json.decode(raw, type=FunctionConfig)
         encoded, value, _ = canonical(raw)
-    except (msgspec.DecodeError, NotJson, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, NotJson, RecursionError) as error:
         raise FunctionConfigError(f"$.functions[{index}]: {error}") from None
     _check(config)
     warnings += _unsupported(config.id, value)
     id = FunctionId(named_uuid("function", registry.environment, config.id))
     known = registry.by_id.get(id)
-    is_changed = known is None or _comparable(known.config) != _comparable(config)
+    if known is not None and known.app_id != app and not known.is_archived:
+        raise FunctionConfigError(f"another app has a function {config.id!r}: give this one another id")
+    is_changed = known is None or _comparable(known.registered, known.config.url) != _comparable(encoded, config.url)
     version = 1 if known is None else known.version + is_changed
     function = Function(
         id=id,
@@ -119,6 +122,7 @@ def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, wa
         version=version,
         config=config,
         max_attempts=config.max_attempts,
+        registered=encoded,
     )
     crons = {trigger.cron for trigger in config.triggers if trigger.cron is not None}
     return FunctionChange(
@@ -136,7 +140,7 @@ def _check(config: FunctionConfig) -> None:
         raise FunctionConfigError(f"a function's id must have 1 to {_SLUG_CHARS_MAX} characters: {config.id[:80]!r}")
     if list(config.steps) != ["step"]:
         raise FunctionConfigError(f"{where} must have exactly one step, named 'step'")
-    if not config.url.startswith(("http://", "https://", "ws://", "wss://")):
+    if not _is_callable(config.url):
         raise FunctionConfigError(f"{where} has a URL that can't be called: {config.url[:200]!r}")
     if not 0 <= config.max_attempts - 1 <= RETRIES_MAX:
         raise FunctionConfigError(f"{where} has {config.max_attempts - 1} retries; the limits are 0 and {RETRIES_MAX}")
@@ -148,6 +152,14 @@ def _check(config: FunctionConfig) -> None:
         raise FunctionConfigError(f"{where} has the same trigger twice")
     for trigger in config.triggers:
         _check_trigger(trigger, where)
+
+
+def _is_callable(url: str) -> bool:
+    try:
+        plain = urlsplit(plain_url(url))
+    except ValueError:
+        return False
+    return plain.scheme in ("http", "https", "ws", "wss") and bool(plain.hostname)
 
 
 def _check_trigger(trigger: Trigger, where: str) -> None:
@@ -177,12 +189,9 @@ def _unsupported(slug: str, value: Json) -> list[str]:
     return [f"function {slug!r} asks for {' and '.join(found)}, which this version does not carry out"] if found else []
 
 
-def _comparable(config: FunctionConfig) -> bytes:
-    """Encode a configuration so that two ways to write its host are one: an app answers with the host it was asked by."""
-    step = config.steps["step"]
-    runtime = msgspec.structs.replace(step.runtime, url=plain_host(step.runtime.url))
-    steps = {"step": msgspec.structs.replace(step, runtime=runtime)}
-    return msgspec.json.encode(msgspec.structs.replace(config, steps=steps))
+def _comparable(registered: bytes, url: str) -> bytes:
+    """Write a configuration so that two ways to write its host are one: an app answers with the host it was asked by."""
+    return registered.replace(encode_text(url), encode_text(plain_host(url)))
 
 
 def _app_url(url: str) -> str:
@@ -192,11 +201,10 @@ def _app_url(url: str) -> str:
         raise FunctionConfigError(f"the app's URL can't be called: {url[:200]!r} ({error})") from None
 
 
-def _checksum(body: SyncBody, changes: Sequence[FunctionChange]) -> str:
+def _checksum(body: SyncBody, url: str, changes: Sequence[FunctionChange]) -> str:
     """Sum up a registration by its meaning: in-band and out-of-band, SDKs write the same functions in different bytes."""
-    app = (body.appname, plain_url(body.url), body.deploytype, body.framework, body.sdk, body.appversion)
+    app = (body.appname, url, body.deploytype, body.framework, body.sdk, body.appversion)
     digest = hashlib.sha256(msgspec.json.encode(app))
     for change in changes:
-        url = change.function.config.url
-        digest.update(change.config.replace(encode_text(url), encode_text(plain_host(url))))
+        digest.update(_comparable(change.config, change.function.config.url))
     return digest.hexdigest()

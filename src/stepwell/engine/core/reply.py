@@ -38,24 +38,25 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: 
     if status == 201 and is_sdk:
         try:
             envelope = msgspec.json.decode(body.strip(), type=_Envelope)
-        except (msgspec.DecodeError, RecursionError) as error:
+            inner = bytes(envelope.body)
+            if inner.startswith(b'"'):
+                inner = msgspec.json.decode(inner, type=str).encode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return server_error("invalid_reply", f"{url} streamed an answer that isn't one: {error}")
-        inner = bytes(envelope.body)
-        if inner.startswith(b'"'):
-            inner = msgspec.json.decode(inner, type=str).encode()
         headers = CIMultiDict(headers)
         headers.update(envelope.headers)
         status, body = envelope.status, inner
     no_retry = _flag(headers.get(names.NO_RETRY))
     retry_after = headers.get(names.RETRY_AFTER)
     retry_after_ms = parse_retry_after(retry_after, now_ms) if retry_after is not None else None
-    if not is_sdk:
+    # An SDK that streams has said that it is one before it looked at the signature.
+    if not is_sdk or (status == 401 and names.SDK_HANDLED in headers):
         return _not_an_sdk(status, headers, body, url)
     if status == 206:
         return _read_ops(body, headers, no_retry, retry_after_ms, url)
     if status == 200 and not no_retry:
         try:
-            return ResultReply(canonical(body).encoded if body else b"null")
+            return ResultReply(canonical(body).encoded if body.strip() else b"null")
         except NotJson as error:
             return server_error("invalid_reply", f"{url} returned a result that isn't JSON: {error}")
     return ErrorReply(

@@ -66,9 +66,9 @@ class HttpTransport:
         }
         if self._signing_key is not None:
             headers[names.SIGNATURE] = sign(self._signing_key, call.body, real_ms() // 1000)
-        url = call_url(call.url, call.step_id)
         shown = call.url.partition("?")[0]
         try:
+            url = call_url(call.url, call.step_id)
             status, answered, body = await self._post(url, call.body, headers)
         except TimeoutError as error:
             is_connect = isinstance(error, aiohttp.ConnectionTimeoutError)
@@ -96,7 +96,7 @@ class HttpTransport:
         return 508, {}, b"too many redirects"
 
 
-class _TooLarge(Exception):  # noqa: N818 - control flow of this module
+class _TooLarge(Exception):
     pass
 
 
