@@ -34,6 +34,8 @@ class Context(msgspec.Struct, frozen=True):
     """Told of each sync that changed something."""
     note: Callable[[str], None] = _unsaid
     """Says one line to whoever runs the server."""
+    warn: Callable[[str], None] = _unsaid
+    """Says one line about something that needs a hand."""
 
 
 class ApiError(Exception):

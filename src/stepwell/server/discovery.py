@@ -151,7 +151,7 @@ class Discovery:
         if watched.failure is not None and not outcome.is_modified:
             self._context.note(f"{watched.url} answers again")
         if outcome.app is None and not watched.is_synced:
-            self._context.note(
+            self._context.warn(
                 f"{watched.url} says that it has registered, but no app has this URL here. Its own idea of its URL may"
                 f" differ, or it registers elsewhere: INNGEST_BASE_URL should be {self._context.settings.url}"
             )
@@ -160,7 +160,7 @@ class Discovery:
 
     def _failed(self, watched: _Watched, outcome: SyncOutcome) -> None:
         if watched.failure is None or watched.failure.message != outcome.message:
-            self._context.note(f"sync failed: {outcome.message}")
+            self._context.warn(f"sync failed: {outcome.message}")
         watched.failure = outcome
         watched.failures += 1
 

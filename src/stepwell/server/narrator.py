@@ -116,25 +116,27 @@ class Narrator:
             counts += [f"{len(plan.archived)} removed"] if plan.archived else []
             self._say("app", app.name, f"synced {', '.join(counts)} · {app.url} ({app.sdk})")
         for warning in plan.warnings:
-            self.note(warning, word="warning")
+            self.warn(warning)
 
-    def note(self, line: str, *, word: str = "server") -> None:
+    def note(self, line: str) -> None:
         """Say something about the server itself."""
         if self._is_dev:
-            self._say(word, "", line)
+            self._say("server", "", line)
         else:
-            log.log(30 if word == "warning" else 20, "server.note", message=line)
+            log.info("server.note", message=line)
+
+    def warn(self, line: str) -> None:
+        """Say what needs a hand."""
+        if self._is_dev:
+            self._say("warning", "", line)
+        else:
+            log.warning("server.warning", message=line)
 
     # -- in dev -------------------------------------------------------------------------------------------------
 
     def _say_attempt(self, transition: Transition, function: Function) -> None:
         attempt = transition.attempt
-        if attempt is None or attempt.outcome is Outcome.OK:
-            return
-        if attempt.outcome is Outcome.LOST:
-            if self._has_room("lost"):
-                self._say("lost", function.slug, f"{_part(attempt.title)}: the reply came after the run had ended")
-        elif attempt.outcome is Outcome.ERROR and self._has_room("retry"):
+        if attempt is not None and attempt.outcome is Outcome.ERROR and self._has_room("retry"):
             count = f"attempt {attempt.attempt + 1} of {function.max_attempts}"
             again = rough_text(max(0, (attempt.retry_at or 0) - transition.at))
             why = _error_text(attempt.error)

@@ -25,7 +25,6 @@ _COLOURS: Final[Mapping[str, str]] = {
     "step": "2",
     "sleep": "34",
     "retry": "33",
-    "lost": "33",
     "completed": "32",
     "failed": "1;31",
     "cancelled": "35",

@@ -1,0 +1,174 @@
+"""``/api/runs/{id}/timeline``: each attempt its own row, and why a run isn't running."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stepwell.engine.core.model import Reply
+from stepwell.engine.transport import OutgoingCall
+from stepwell.protocol.ids import step_hash
+from stepwell.protocol.ops import Op
+from tests.server.world import DEV, World, error, ops, ran, result, running, sleep, steps_done
+
+BIG = 123456789012345678901234567890
+
+
+async def timeline(world: World, id: str) -> Any:
+    return await world.get(f"/api/runs/{id}/timeline")
+
+
+def shown(rows: list[Any], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+async def test_each_attempt_is_its_own_row(world: World) -> None:
+    await world.register("f", f={"retries": 3})
+    failing = iter([True, True, False])
+
+    def answer(call: OutgoingCall) -> Reply:
+        if step_hash("push") in steps_done(call):
+            return result("done")
+        if next(failing):
+            return ops(Op(id=step_hash("push"), op="StepError", name="push", error={"name": "E", "message": "503"}))
+        return ops(ran("push", {"n": 1}))
+
+    world.apps.answers["f"] = answer
+    event = await world.send("f.go")
+    await world.post("/api/skip", {"duration": "1h"})
+    await world.ended(event["runs"][0]["id"])
+
+    got = await timeline(world, event["runs"][0]["id"])
+
+    assert shown(got["rows"], "kind", "title", "status", "attempt", "output") == [
+        ("attempt", "push", "retrying", 0, None),
+        ("attempt", "push", "retrying", 1, None),
+        ("attempt", "push", "completed", 2, {"n": 1}),
+        ("attempt", None, "completed", 0, "done"),
+    ]
+    assert got["rows"][0]["error"] == {"message": "503", "name": "E"}
+    assert all(row["started_at"] and row["ended_at"] for row in got["rows"])
+    assert got["rows"][0]["retry_at"] == got["rows"][1]["started_at"]
+    assert got["run"]["status"] == "completed" and got["run"]["output"] == "done"
+
+
+async def test_a_sleep_is_a_row_while_it_lasts_and_after(world: World) -> None:
+    await world.register("f")
+    world.apps.answers["f"] = lambda call: result(1) if steps_done(call) else ops(sleep("wait", "3d"))
+    id = (await world.send("f.go"))["runs"][0]["id"]
+    await world.signals.until(lambda: bool(world.signals.transitions))
+
+    asleep = await timeline(world, id)
+    await world.post("/api/skip", {"duration": "3d"})
+    over = await timeline(world, id)
+
+    row = asleep["rows"][-1]
+    assert (row["kind"], row["title"], row["status"], row["due_at"]) == (
+        "sleep",
+        "wait",
+        "sleeping",
+        "2026-01-04T00:00:00.000Z",
+    )
+    assert row["waiting"] == asleep["run"]["waiting"] == "sleeping until 2026-01-04T00:00:00.000Z (in 3d)"
+    assert ("sleep", "completed", "2026-01-04T00:00:00.000Z") in shown(over["rows"], "kind", "status", "ended_at")
+    assert over["run"]["status"] == "completed" and over["run"]["waiting"] is None
+
+
+async def test_an_attempt_in_progress_is_a_row(world: World) -> None:
+    await world.register("f")
+    called, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(_call: OutgoingCall) -> Reply:
+        called.set()
+        await gate.wait()
+        return result(None)
+
+    world.apps.answers["f"] = slow
+    id = (await world.send("f.go"))["runs"][0]["id"]
+    await called.wait()
+
+    got = await timeline(world, id)
+    gate.set()
+    await world.ended(id)
+
+    assert shown(got["rows"], "kind", "status", "attempt", "started_at", "ended_at", "waiting") == [
+        ("attempt", "running", 0, "2026-01-01T00:00:00.000Z", None, None)
+    ]
+    assert got["run"]["waiting"] is None
+    assert (await timeline(world, id))["rows"][0]["id"] == got["rows"][0]["id"]
+
+
+async def test_a_retry_says_when_it_is_due(world: World) -> None:
+    await world.register("f", f={"retries": 4})
+    world.apps.answers["f"] = lambda _call: error("503")
+    id = (await world.send("f.go"))["runs"][0]["id"]
+    await world.signals.until(lambda: bool(world.signals.transitions))
+
+    got = await timeline(world, id)
+
+    failed, waiting = got["rows"]
+    assert (failed["status"], waiting["kind"], waiting["status"], waiting["attempt"]) == (
+        "retrying",
+        "job",
+        "waiting",
+        1,
+    )
+    assert failed["retry_at"] == waiting["due_at"]
+    assert f"attempt 2 of 5 is due at {waiting['due_at']}" in waiting["waiting"]
+
+
+async def test_a_queued_run_says_that_the_apps_call_slots_are_in_use(tmp_path: Path) -> None:
+    async with running(tmp_path, msgspec.structs.replace(DEV, calls_per_app_max=1)) as world:
+        await world.register("f")
+        gate = asyncio.Event()
+
+        async def slow(_call: OutgoingCall) -> Reply:
+            await gate.wait()
+            return result(None)
+
+        world.apps.answers["f"] = slow
+        ids = [(await world.send("f.go"))["runs"][0]["id"] for _ in range(2)]
+
+        first, second = [await timeline(world, id) for id in ids]
+        gate.set()
+        await world.ended(ids[1])
+
+    assert first["rows"][0]["status"] == "running"
+    assert second["run"]["status"] == "queued"
+    assert second["run"]["waiting"] == "queued behind others: all 1 call slots of app 'shop' are in use"
+
+
+async def test_a_run_of_an_event_dated_ahead_says_so(world: World) -> None:
+    await world.register("f")
+    event = await world.send("f.go", ts=1_767_229_200_000)
+
+    got = await timeline(world, event["runs"][0]["id"])
+
+    assert got["run"]["waiting"] == "its event is dated ahead; it starts at 2026-01-01T01:00:00.000Z (in 1h)"
+
+
+async def test_further_results_of_one_attempt_are_rows_of_their_own(world: World) -> None:
+    await world.register("f")
+    world.apps.answers["f"] = lambda call: result("end") if steps_done(call) else ops(ran("a", 1), ran("b", BIG))
+
+    run = await world.run("f")
+    rows = (await timeline(world, run["id"]))["rows"]
+
+    assert sorted(shown(rows, "kind", "title", "output"), key=str) == sorted(
+        [("attempt", None, None), ("step", "a", 1), ("step", "b", BIG), ("attempt", None, "end")], key=str
+    )
+
+
+async def test_a_step_that_failed_for_good_shows_its_error(world: World) -> None:
+    await world.register("f")
+    failed = Op(id=step_hash("pay"), op="StepFailed", name="pay", error={"name": "Declined", "message": "no money"})
+    world.apps.answers["f"] = lambda call: result("caught") if steps_done(call) else ops(failed)
+
+    run = await world.run("f")
+    rows = (await timeline(world, run["id"]))["rows"]
+
+    assert shown(rows, "title", "status", "error")[0] == ("pay", "failed", {"message": "no money", "name": "Declined"})
+    assert run["output"] == "caught"
