@@ -82,3 +82,9 @@ def test_an_event_sent_from_a_step_starts_functions_once(world: World) -> None:
 
     assert len(sent) == 2
     assert [world.completed(event)["output"] for event in sent] == [1, 2]
+
+
+def test_the_api_starts_a_function_whatever_its_triggers_say(world: World) -> None:
+    run = world.server.api("/functions/shop-told/invoke", method="POST", json={"data": {"n": 5}})
+
+    assert world.completed(run["event_id"])["output"] == 5

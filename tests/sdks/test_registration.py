@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.harness import App
+from tests.e2e.harness import App, eventually
 from tests.sdks.world import World
 
 
@@ -57,19 +59,49 @@ def test_changed_functions_get_a_new_version_and_removed_ones_start_no_more(worl
     assert world.completed(world.send_one("moving/more"))["output"] == "second"
 
 
-@pytest.mark.only_in("start")
-def test_an_app_with_another_signing_key_is_refused_and_told_why(world: World, tmp_path: Path) -> None:
+@pytest.fixture
+def stranger(world: World, tmp_path: Path) -> Iterator[App]:
+    """A second app of the same SDK, which has another signing key than the server once ``use_another_key`` was called."""
     app = App(tmp_path, world.sdk.argv(), world.server.app_environment, name="stranger")
+    # Only so an app of ours lets anybody but the server have it registered.
+    app.environment["STEPWELL_SERVE_ORIGIN"] = app.url
+    yield app
+    app.close()
+
+
+def use_another_key(app: App) -> None:
     for name in ("STEPWELL_SIGNING_KEY", "INNGEST_SIGNING_KEY"):
         app.environment[name] = "signkey-test-" + "bad0" * 16
-    app.environment["STEPWELL_SERVE_ORIGIN"] = app.url
 
-    with app:
-        answer = app.http.put(world.sdk.path)
-        sync = world.server.ask_api("/apps/sync", method="POST", json={"url": app.url + world.sdk.path})
 
-    assert answer.status_code >= 400 or "signing key" in answer.text
+@pytest.mark.only_in("start")
+def test_an_app_with_another_signing_key_is_refused_and_told_why(world: World, stranger: App) -> None:
+    use_another_key(stranger)
+    stranger.start()
+
+    answer = stranger.http.put(world.sdk.path)
+    sync = world.server.ask_api("/apps/sync", method="POST", json={"url": stranger.url + world.sdk.path})
+
     assert "signing key" in answer.text
     assert sync.status_code == 502
     assert "signing key" in sync.json()["error"]["message"]
     assert world.functions("shop")["steps"]["url"].startswith(world.app_url)
+
+
+@pytest.mark.only_in("start")
+def test_a_call_whose_signature_the_app_refuses_is_tried_again_and_names_the_key(world: World, stranger: App) -> None:
+    stranger.start()
+    world.server.api("/apps/sync", method="POST", json={"url": f"{stranger.url}/moving{world.sdk.path}"})
+    stranger.stop()
+    use_another_key(stranger)
+    stranger.start()
+
+    event = world.send_one("moving/event")
+
+    def refused() -> list[dict[str, Any]]:
+        runs = world.server.runs(event)
+        assert runs
+        rows = world.server.api(f"/runs/{runs[0]['run_id']}/timeline")["rows"]
+        return [row for row in rows if row["status"] == "retrying"]
+
+    assert "signing key" in eventually(refused, what="the call was refused")[0]["error"]["message"]

@@ -225,9 +225,11 @@ async def comes(ctx: inngest.Context) -> str:
     return "second"
 
 
-def fastapi_app(client: inngest.Inngest, functions: list[inngest.Function[Any]]) -> fastapi.FastAPI:
+def fastapi_app(
+    client: inngest.Inngest, functions: list[inngest.Function[Any]], streaming: inngest.Streaming | None = None
+) -> fastapi.FastAPI:
     app = fastapi.FastAPI()
-    inngest.fast_api.serve(app, client, functions)
+    inngest.fast_api.serve(app, client, functions, streaming=streaming)
     return app
 
 
@@ -236,7 +238,9 @@ async def send(events: list[dict[str, Json]]) -> list[str]:
 
 
 def main() -> None:
-    moving = {"first": fastapi_app(mover, [stays_first, goes]), "second": fastapi_app(mover, [stays_second, comes])}
+    variants = {"first": [stays_first, goes], "second": [stays_second, comes]}
+    # This one streams its answers: 201, then spaces while the function runs, then the answer (protocol 4.7).
+    moving = {name: fastapi_app(mover, functions, inngest.Streaming.FORCE) for name, functions in variants.items()}
     serve_asgi(fastapi_app(client, FUNCTIONS), Switch(moving), send)
 
 

@@ -11,6 +11,7 @@ serveApp({
   // This version has no groups: its server goes on after each step of Promise.all.
   parallelRace: (_group, branches) => branches(),
   serve,
+  streaming: "force",
   NonRetriableError,
   RetryAfterError,
   StepError,

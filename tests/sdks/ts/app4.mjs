@@ -10,6 +10,7 @@ serveApp({
   creator: (client) => (options, triggers, handler) => client.createFunction({ ...options, triggers }, handler),
   parallelRace: (group, branches) => group.parallel({ mode: "race" }, branches),
   serve,
+  streaming: true,
   NonRetriableError,
   RetryAfterError,
   StepError,

@@ -5,8 +5,9 @@ import http from "node:http";
 
 import { Recorder, movingFunctions, shopFunctions } from "./functions.mjs";
 
-// `makeClient(id)` makes a client, `creator(client)` its way to create a function; `serve` and the rest are the SDK's.
-export function serveApp({ makeClient, creator, serve, ...sdk }) {
+// `makeClient(id)` makes a client, `creator(client)` its way to create a function; `serve` and the rest are the SDK's;
+// `streaming` is what its version calls the option to stream whatever happens.
+export function serveApp({ makeClient, creator, serve, streaming, ...sdk }) {
   const work = new Recorder();
   const shop = makeClient("shop");
   const serveShop = serve({ client: shop, functions: shopFunctions({ create: creator(shop), work, ...sdk }) });
@@ -14,7 +15,8 @@ export function serveApp({ makeClient, creator, serve, ...sdk }) {
   const variants = Object.fromEntries(
     Object.entries(movingFunctions({ create: creator(moving) })).map(([variant, functions]) => [
       variant,
-      serve({ client: moving, functions }),
+      // This one streams its answers: 201, then spaces while the function runs, then the answer (protocol 4.7).
+      serve({ client: moving, functions, streaming }),
     ]),
   );
   let serveMoving = variants.first;
