@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Generator
+import weakref
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
@@ -102,31 +103,47 @@ def _waits_in(task: Task) -> str:
     return module
 
 
-class _TrackingFactory:
-    """A task factory that notes the tasks of families and leaves the making to the factory before it."""
+def _noting(make: Callable[..., Task]) -> Callable[..., Task]:
+    """Return what makes tasks like ``make(coro, loop=loop, …)``, and notes those of families."""
 
-    def __init__(self, before: Any) -> None:
-        self.before = before
-
-    def __call__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any],
-        **options: Any,
-    ) -> Task:
-        if self.before is None:
-            task: Task = asyncio.Task(coro, loop=loop, **options)
-        else:
-            task = self.before(loop, coro, **options)
+    def noting(coro: Any, *, loop: asyncio.AbstractEventLoop, **options: Any) -> Task:
+        task = make(coro, loop=loop, **options)
         context: contextvars.Context | None = options.get("context")
         family = FAMILY.get() if context is None else context.get(FAMILY)
         if family is not None:
             family.add(task, asyncio.current_task(loop))
         return task
 
+    return noting
+
+
+def _tracking(before: Any) -> Callable[..., Any]:
+    """Return a task factory that notes the tasks of families and leaves the making to the factory before it."""
+    eager: Any = getattr(asyncio, "eager_task_factory", None)  # from Python 3.12 on
+    if eager is not None and getattr(before, "__code__", None) is eager.__code__:
+        # anyio can't use eager tasks: it knows such a factory by its code, and takes the constructor out of its closure.
+        # So ours has to look the same, or all anyio tasks of the process would become eager.
+        make: Callable[..., Any] = getattr(asyncio, "create_eager_task_factory")  # noqa: B009 - not in 3.11
+        return make(_noting(before.__closure__[0].cell_contents))
+
+    def made_before(coro: Any, *, loop: asyncio.AbstractEventLoop, **options: Any) -> Task:
+        return before(loop, coro, **options)
+
+    note = _noting(asyncio.Task if before is None else made_before)
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Task:
+        return note(coro, loop=loop, **options)
+
+    return factory
+
+
+_factories: Final[weakref.WeakSet[Callable[..., Any]]] = weakref.WeakSet()
+
 
 def track(loop: asyncio.AbstractEventLoop) -> None:
     """Make the loop note the tasks of families. A second call changes nothing, unless the factory was replaced since."""
     before = loop.get_task_factory()
-    if not isinstance(before, _TrackingFactory):
-        loop.set_task_factory(_TrackingFactory(before))
+    if before not in _factories:
+        factory = _tracking(before)
+        _factories.add(factory)
+        loop.set_task_factory(factory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -228,6 +229,22 @@ def test_a_construct_comes_to_its_result_on_uvloop(handler: Handler, result: Any
         answer = runner.run(run.end())
 
     assert answer.body == result
+    assert run.titles == titles
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has eager tasks from 3.12 on")
+@pytest.mark.parametrize("case", CASES, ids=[case[0].__name__ for case in CASES])
+def test_a_construct_comes_to_its_result_with_eager_tasks(case: tuple[Handler, Any, list[list[str]]]) -> None:
+    handler, result, titles = case
+    sw = new_app()
+    sw.function("f", on="test/event")(handler)
+    run = PretendRun(sw, "f")
+
+    async def end() -> Any:
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+        return await run.end()
+
+    assert asyncio.run(end()).body == result
     assert run.titles == titles
 
 
