@@ -17,7 +17,8 @@ async def test_an_event_says_which_functions_it_starts(world: World) -> None:
 
     event = await world.send("a", {"x": 1})
 
-    assert event["name"] == "a" and event["event_id"] == event["id"]
+    assert event["name"] == "a"
+    assert event["event_id"] == event["id"]
     assert [(run["function"], run["is_skipped"]) for run in event["runs"]] == [("crm", False), ("mail", False)]
 
 
@@ -26,7 +27,8 @@ async def test_an_event_id_that_comes_again_is_taken_and_skips_the_run(world: Wo
 
     first, second = [await world.send("mail.go", id="e1") for _ in range(2)]
 
-    assert not first["runs"][0]["is_skipped"] and second["runs"][0]["is_skipped"]
+    assert not first["runs"][0]["is_skipped"]
+    assert second["runs"][0]["is_skipped"]
     skipped = await world.get(f"/api/runs/{second['runs'][0]['id']}")
     assert (skipped["status"], skipped["reason"]) == ("skipped", "duplicate_event_id")
 

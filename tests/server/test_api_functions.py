@@ -64,8 +64,10 @@ async def test_a_function_is_invoked_whatever_its_triggers_say(world: World) -> 
 
     assert run["output"] == "done"
     assert run["event"]["name"] == "inngest/function.invoked"
-    assert run["event"]["data"]["n"] == 7 and run["event"]["data"]["_inngest"]["fn_id"] == "f"
-    assert run["event"]["user"] == {"id": 1} and run["event"]["v"] == "2"
+    assert run["event"]["data"]["n"] == 7
+    assert run["event"]["data"]["_inngest"]["fn_id"] == "f"
+    assert run["event"]["user"] == {"id": 1}
+    assert run["event"]["v"] == "2"
 
 
 async def test_an_invocation_needs_no_body(world: World) -> None:
@@ -122,7 +124,8 @@ async def test_apps_are_listed_and_removed(world: World) -> None:
 
     gone = await world.client.delete("/api/apps/shop")
 
-    assert gone.json()["is_archived"] and gone.json()["function_count"] == 0
+    assert gone.json()["is_archived"]
+    assert gone.json()["function_count"] == 0
     [left] = (await world.get("/api/apps"))["items"]
     assert (left["name"], left["url"], left["sdk"], left["framework"], left["function_count"], left["transport"]) == (
         "other",

@@ -20,7 +20,8 @@ async def test_status_and_output_appear_together(world: World) -> None:
 
     assert (run["status"], run["output"], run["error"], run["waiting"]) == ("completed", {"ok": True}, None, None)
     assert (run["function"], run["app"], run["event_name"]) == ("f", "shop", "f.go")
-    assert run["event"]["data"] == {"x": 1} and run["event"]["id"] == run["event_id"]
+    assert run["event"]["data"] == {"x": 1}
+    assert run["event"]["id"] == run["event_id"]
     assert run["ended_at"] is not None
 
 
@@ -41,7 +42,8 @@ async def test_an_output_of_the_server_says_what_it_failed_with(world: World) ->
 
     run = await world.run("f")
 
-    assert run["error"]["name"] == "output_too_large" and "4194304" in run["error"]["message"]
+    assert run["error"]["name"] == "output_too_large"
+    assert "4194304" in run["error"]["message"]
 
 
 async def test_pages_hold_each_run_once_newest_first(world: World) -> None:
@@ -168,7 +170,8 @@ async def test_a_run_is_done_again_with_its_event(world: World) -> None:
 
     assert started["id"] != run["id"]
     assert (again["status"], again["output"], again["original_run_id"]) == ("completed", "now", run["id"])
-    assert again["event_id"] == run["event_id"] and again["event"]["data"] == {"x": 1}
+    assert again["event_id"] == run["event_id"]
+    assert again["event"]["data"] == {"x": 1}
 
 
 async def test_a_run_of_a_removed_function_is_not_done_again(world: World) -> None:

@@ -54,7 +54,8 @@ async def test_the_document_names_parameters_with_their_limits(world: World) -> 
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
     assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
     assert parameters["limit"]["description"]
-    assert "status" in parameters and all(parameter["in"] == "query" for parameter in parameters.values())
+    assert "status" in parameters
+    assert all(parameter["in"] == "query" for parameter in parameters.values())
 
 
 async def test_the_document_of_production_asks_for_a_token_and_has_no_time_travel(production: World) -> None:
@@ -73,7 +74,8 @@ async def test_a_method_that_a_path_has_not_names_those_it_has(world: World) -> 
     message = await world.refused(405, "method_not_allowed", "PATCH", "/api/events")
     answer = await world.client.patch("/api/events")
 
-    assert "GET, POST" in message and answer.headers["Allow"] == "GET, POST"
+    assert "GET, POST" in message
+    assert answer.headers["Allow"] == "GET, POST"
 
 
 async def test_head_is_answered_like_get(world: World) -> None:
@@ -87,9 +89,7 @@ async def test_every_answer_says_what_kind_of_server_this_is(world: World) -> No
         assert (await world.client.get(path)).headers["X-Inngest-Server-Kind"] == "dev"
 
 
-async def test_a_database_that_fails_is_said_in_the_common_shape(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_database_that_fails_is_said_in_the_common_shape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object) -> None:
         raise StoreError("disk full")
 
@@ -123,7 +123,8 @@ async def test_the_command_line_reads_each_answer(world: World) -> None:
     shown = await read(answers.Timeline, f"/api/runs/{failed['id']}/timeline")
     functions = await read(answers.FunctionList, "/api/functions")
     apps = await read(answers.AppList, "/api/apps")
-    assert asleep.rows[-1].waiting and asleep.run.waiting
+    assert asleep.rows[-1].waiting
+    assert asleep.run.waiting
     assert shown.run.error.message == shown.rows[0].error.message == "no"
     assert [trigger.cron for trigger in functions.items[0].triggers] == [None, "0 3 * * *"]
     assert apps.items[0].function_count == 2

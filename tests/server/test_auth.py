@@ -43,7 +43,7 @@ async def test_each_token_opens_the_api(production: World, token: str) -> None:
     ],
 )
 async def test_anything_else_does_not_open_it(production: World, authorization: str) -> None:
-    headers = {"Authorization": authorization.encode("latin-1")}
+    headers = {b"Authorization": authorization.encode("latin-1")}
 
     for path in ("/api/runs", "/api/openapi.json", "/api/nope", "/api"):
         message = await production.refused(401, "unauthorized", "GET", path, headers=headers)
@@ -88,7 +88,7 @@ async def test_the_signing_key_opens_what_sdks_call(production: World, authoriza
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", f"Bearer {API_TOKEN}", f"Bearer {'0' * 64}", "Bearer é"])
 async def test_nothing_else_opens_what_sdks_call(production: World, authorization: str) -> None:
-    headers = {"Authorization": authorization.encode("latin-1")}
+    headers = {b"Authorization": authorization.encode("latin-1")}
     requests = [
         ("GET", "/v1/events"),
         ("GET", "/v1/runs/x"),
@@ -102,7 +102,8 @@ async def test_nothing_else_opens_what_sdks_call(production: World, authorizatio
     for method, path in requests:
         answer = await production.client.request(method, path, headers=headers)
         assert answer.status_code == 401, path
-        assert answer.json()["status"] == 401 and isinstance(answer.json()["error"], str)
+        assert answer.json()["status"] == 401
+        assert isinstance(answer.json()["error"], str)
 
 
 async def test_a_foreign_host_name_is_fine_in_production(production: World) -> None:

@@ -128,8 +128,13 @@ async def test_users_poll_the_runs_of_the_id_that_sending_gave(world: World) -> 
 
     [run] = (await world.get(f"/v1/events/{id}/runs"))["data"]
 
-    assert run["status"] == "Completed" and run["output"] == {"ok": True} and run["event_id"] == id
-    assert run["run_started_at"] and run["ended_at"] and run["function_id"] and run["environment_id"]
+    assert run["status"] == "Completed"
+    assert run["output"] == {"ok": True}
+    assert run["event_id"] == id
+    assert run["run_started_at"]
+    assert run["ended_at"]
+    assert run["function_id"]
+    assert run["environment_id"]
     assert {"batch_id", "original_run_id", "cron"}.isdisjoint(run)
 
 
@@ -210,7 +215,8 @@ async def test_a_function_is_invoked_by_an_event_without_a_name(world: World) ->
     await world.quiet()
 
     [run] = (await world.get(f"/v1/events/{answer['id']}/runs"))["data"]
-    assert answer["status"] == 200 and run["status"] == "Completed"
+    assert answer["status"] == 200
+    assert run["status"] == "Completed"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,8 @@ async def test_dev_shows_what_test_suites_look_for(world: World) -> None:
 
     [function] = dev["functions"]
     assert (function["slug"], function["name"], function["triggers"]) == ("f", "F", [{"event": "f.go"}])
-    assert function["id"] and function["steps"][0]["retries"] == 2
+    assert function["id"]
+    assert function["steps"][0]["retries"] == 2
     [handler] = dev["handlers"]
     assert handler["functions"] == ["f"]
     assert (handler["sdk"]["app"], handler["sdk"]["language"], handler["sdk"]["version"]) == ("shop", "py", "1")

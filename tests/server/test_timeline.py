@@ -52,7 +52,8 @@ async def test_each_attempt_is_its_own_row(world: World) -> None:
     assert got["rows"][0]["error"] == {"message": "503", "name": "E"}
     assert all(row["started_at"] and row["ended_at"] for row in got["rows"])
     assert got["rows"][0]["retry_at"] == got["rows"][1]["started_at"]
-    assert got["run"]["status"] == "completed" and got["run"]["output"] == "done"
+    assert got["run"]["status"] == "completed"
+    assert got["run"]["output"] == "done"
 
 
 async def test_a_sleep_is_a_row_while_it_lasts_and_after(world: World) -> None:
@@ -74,7 +75,8 @@ async def test_a_sleep_is_a_row_while_it_lasts_and_after(world: World) -> None:
     )
     assert row["waiting"] == asleep["run"]["waiting"] == "sleeping until 2026-01-04T00:00:00.000Z (in 3d)"
     assert ("sleep", "completed", "2026-01-04T00:00:00.000Z") in shown(over["rows"], "kind", "status", "ended_at")
-    assert over["run"]["status"] == "completed" and over["run"]["waiting"] is None
+    assert over["run"]["status"] == "completed"
+    assert over["run"]["waiting"] is None
 
 
 async def test_an_attempt_in_progress_is_a_row(world: World) -> None:

@@ -179,7 +179,9 @@ def steps_done(call: OutgoingCall) -> list[str]:
 
 def ran(title: str, data: Any = None) -> Op:
     """An op: a step ran."""
-    return Op(id=step_hash(title), op="StepRun", name=title, display_name=title, data=msgspec.Raw(msgspec.json.encode(data)))
+    return Op(
+        id=step_hash(title), op="StepRun", name=title, display_name=title, data=msgspec.Raw(msgspec.json.encode(data))
+    )
 
 
 def sleep(title: str, duration: str) -> Op:

@@ -70,6 +70,11 @@ class _Port:
         self.delay_s = _ASK_AGAIN_S_MIN
         self.task: asyncio.Task[None] | None = None
 
+    def was_no_app(self, now: float) -> None:
+        """Leave the port alone for a while: longer each time."""
+        self.ask_at = now + self.delay_s
+        self.delay_s = min(_ASK_AGAIN_S_MAX, 2 * self.delay_s)
+
 
 class Discovery:
     """The loop that looks for apps and polls them."""
@@ -80,7 +85,7 @@ class Discovery:
         self._interval_s = settings.poll_interval_s
         self._is_polling = settings.is_polling_on
         self._is_looking = settings.is_dev and settings.is_discovery_on and not settings.sdk_urls
-        self._ports = [port for port in ports or _usual_ports() if port != settings.port]
+        self._ports = [port for port in (_usual_ports() if ports is None else ports) if port != settings.port]
         self._watched: dict[str, _Watched] = {}
         self._open: dict[int, _Port] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -191,8 +196,7 @@ class Discovery:
                     return
         finally:
             found.task = None
-            found.ask_at = asyncio.get_running_loop().time() + found.delay_s
-            found.delay_s = min(_ASK_AGAIN_S_MAX, 2 * found.delay_s)
+            found.was_no_app(asyncio.get_running_loop().time())
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
