@@ -96,9 +96,10 @@ class WarmRuns:
             self._bytes += state.size_bytes - live.state.size_bytes
         live.state = state
 
-    def grew(self, by_bytes: int) -> None:
-        """Note that states in here hold more than before."""
-        self._bytes += by_bytes
+    def grew(self, live: LiveRun, by_bytes: int) -> None:
+        """Note that a state holds more than before, if it is in here."""
+        if self._runs.get(live.state.run.id) is live:
+            self._bytes += by_bytes
 
     def drop(self, id: RunId) -> None:
         """Forget a run that has ended."""
@@ -235,7 +236,9 @@ class Executor:
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
-        if job.kind is JobKind.TIMER:
+        if live.state.run.status.is_final:  # it was cancelled since the job was claimed
+            self._release(job)
+        elif job.kind is JobKind.TIMER:
             await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
         elif job.lost_count >= LOST_ATTEMPTS_MAX:
             at = self._clock.now()
@@ -249,8 +252,11 @@ class Executor:
     async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
         started_at = self._clock.now()
         stack_seen = len(live.state.stack)
-        call = outgoing_call(live.state, job, function)
-        reply = await self._transport.call(call)
+        try:
+            reply = await self._transport.call(outgoing_call(live.state, job, function))
+        except Exception as error:
+            log.exception("executor.call_broke", run_id=live.state.run.id)
+            reply = server_error("internal_error", f"the server has a bug in making this call: {error!r}")
         answered = Answered(
             reply=reply,
             started_at=started_at,
@@ -401,7 +407,7 @@ class Executor:
         )
         before = live.state.memo_bytes
         live.state.apply(msgspec.structs.replace(transition, jobs=settled))
-        self._warm.grew(live.state.memo_bytes - before)
+        self._warm.grew(live, live.state.memo_bytes - before)
         if transition.is_final:
             self._warm.drop(transition.run.id)
         for follow_up in transition.jobs:

@@ -109,6 +109,15 @@ class GroupCommit:
                     future.set_exception(outcome)
                 continue
             if request.done is not None:
-                request.done(outcome)
+                self._hand_over(request.done, outcome)
             if not future.done():
                 future.set_result(outcome)
+
+    def _hand_over(self, done: Callable[[Result], None], result: Result) -> None:
+        """Call a request's ``done``. A bug in it is reported, and must not keep the rest of the batch waiting."""
+        assert self._loop is not None
+        try:
+            done(result)
+        except Exception as error:  # noqa: BLE001
+            message = "a committed request could not be handed over"
+            self._loop.call_exception_handler({"message": message, "exception": error})
