@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -90,17 +91,18 @@ def connect(url: str | None, api_token: str | None) -> Generator[Api]:
     if api_token:
         headers["Authorization"] = f"Bearer {api_token}"
     try:
-        parsed = httpx2.URL(base)
-    except httpx2.InvalidURL as error:
-        fail(f"--url {base} is no URL: {error}", status=2)
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+        parts = urlsplit(base)
+        host = parts.hostname if parts.scheme in ("http", "https") and parts.port != 0 else None
+    except ValueError:
+        host = None
+    if not host:
         fail(f"--url must be like {DEFAULT_URL}, not {base!r}", status=2)
     # A proxy of the environment is not the way to one's own machine. No time-out: a skip takes as long as it takes.
     with httpx2.Client(
         base_url=base,
         headers=headers,
         timeout=httpx2.Timeout(None, connect=10.0),
-        trust_env=parsed.host not in _LOOPBACKS,
+        trust_env=host not in _LOOPBACKS,
     ) as client:
         yield Api(base, client)
 

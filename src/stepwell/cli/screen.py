@@ -9,7 +9,6 @@ from typing import Final
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from stepwell.cli.answers import RunSummary, Timeline
@@ -56,17 +55,21 @@ def run_took(run: RunSummary) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
-    """Print rows under their headings; ids stay whole, so that they can be copied."""
+    """Print rows under their headings, whole: ids can be copied, and other programs can read them."""
     if not rows:
         print(empty)
         return
+    cells = [[Text(name, "dim") for name in columns]]
+    cells += [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    widths = [max(row[index].cell_len for row in cells) for index in range(len(columns))]
     console = _console()
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        made.add_column(name, no_wrap=True, overflow="ignore")
-    for row in rows:
-        made.add_row(*row)
-    console.print(made, soft_wrap=True, crop=False)
+    for row in cells:
+        line = Text()
+        for cell, width in zip(row, widths, strict=True):
+            line.append_text(cell)
+            line.append(" " * (width - cell.cell_len + 2))
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
 def run_line(run: RunSummary) -> None:

@@ -111,7 +111,7 @@ class _Scale:
 
     def draw(self, start: int, end: int, style: str) -> list[Span]:
         """Return the bar from one time to another, with the empty columns before and after it."""
-        left = min(self._room - 1, int(self._column(start)))
+        left = min(self._room - 1, round(self._column(start)))
         right = min(self._room, max(left + 1, round(self._column(end))))
         cells = "".join("┄" if self._is_short_at(column + 0.5) else "━" for column in range(left, right))
         return [Span(" " * left), Span(cells, style), Span(" " * (self._room - right))]
