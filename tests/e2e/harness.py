@@ -37,6 +37,8 @@ SIGNING_KEY: Final = "signkey-test-" + "5e" * 32
 EVENT_KEY: Final = "event-key-of-tests"
 API_TOKEN: Final = "api-token-of-tests"
 
+STEPWELL: Final = Path(sys.executable).parent / "stepwell"
+
 _START_S: Final = 30.0
 """Imports take a second; a machine under load may need many."""
 _STOP_S: Final = 15.0
@@ -72,6 +74,30 @@ def eventually(look: Callable[[], T], *, what: str, within_s: float = 20.0) -> T
         time.sleep(_PAUSE_S)
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the environment of child processes: nothing in it sets up a server or an SDK."""
+    return {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ} | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run_stepwell(
+    folder: Path, *words: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end, in ``folder``, without settings from outside."""
+    return subprocess.run(
+        [STEPWELL, *words],
+        cwd=folder,
+        env=clean_environment() | dict(environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_START_S,
+        check=False,
+    )
+
+
 class Port:
     """A free TCP port of this machine, reserved until ``release``.
 
@@ -99,11 +125,7 @@ class Process:
     def __init__(self, folder: Path, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self.argv = list(argv)
-        self.environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ} | {
-            "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
-            "PYTHONUNBUFFERED": "1",
-            **environment,
-        }
+        self.environment = clean_environment() | dict(environment)
         self._file = folder / f"{name}.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -262,12 +284,11 @@ class Server(_Listener):
         super().__init__(folder, name, (), {}, port=port)
         self.mode = mode
         self.db = db or folder / "server.db"
-        command = Path(sys.executable).parent / "stepwell"
-        assert command.exists(), f"there is no {command}: install the project into this environment (./dev test does)"
+        assert STEPWELL.exists(), f"there is no {STEPWELL}: install the project into this environment (./dev test does)"
         keys = ("--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY, "--api-token", API_TOKEN)
         own = ("--no-discovery",) if mode == "dev" else keys
         number = self.url.rpartition(":")[2]
-        self.argv = [str(command), mode, "--host", "127.0.0.1", "--port", number, "--db", str(self.db), *own, *flags]
+        self.argv = [str(STEPWELL), mode, "--host", "127.0.0.1", "--port", number, "--db", str(self.db), *own, *flags]
 
     def is_ready(self) -> bool:
         """Tell whether the server answers."""

@@ -170,6 +170,10 @@ class World:
         entries: list[dict[str, Json]] = self.app.http.get("/log", params={"run": run}).json()
         return entries
 
+    def log_of_event(self, event: str) -> list[dict[str, Json]]:
+        """Return what the app has executed for all runs of an event, up to now."""
+        return [entry for run in self.server.runs(event) for entry in self.log(run["run_id"])]
+
     def counts(self, run: dict[str, Json]) -> dict[str, int]:
         """Return how often the app has executed each step of a run."""
         return dict(Counter(entry["step"] for entry in self.log(run["run_id"])))

@@ -32,7 +32,6 @@ PORTS: Final = (
 )  # fmt: skip
 PATHS: Final = (
     "/api/stepwell",
-    "/api/stepwell",
     "/api/inngest",
     "/x/inngest",
     "/.netlify/functions/inngest",
