@@ -207,6 +207,23 @@ async def test_of_very_much_the_rest_is_counted() -> None:
     assert said[-1] == "… and 5,800 more: 2,900 event, 2,900 completed"
 
 
+async def test_of_very_much_that_goes_on_even_less_is_said_until_it_is_calm() -> None:
+    done, f = ended(RunStatus.COMPLETED), function_of("f")
+    stream = Stream()
+    narrator = Narrator(DEV, stream)
+    await narrator.start()
+
+    for count in (1_000, 1_000, 10, 100):
+        for _ in range(count):
+            narrator.changed(done, f)
+        narrator._flush(is_last=True)
+    await narrator.stop()
+
+    said = stream.getvalue().splitlines()
+    assert [index for index, line in enumerate(said) if "… and" in line] == [200, 221]
+    assert len(said) == 201 + 21 + 10 + 100
+
+
 async def test_quiet_says_only_what_concerns_the_server() -> None:
     f = function_of("f")
 

@@ -27,6 +27,7 @@ from stepwell.server.terminal import Line, Terminal
 
 _FLUSH_S: Final = 0.1
 _LINES_MAX: Final = 200  # of one flush, in a terminal
+_LINES_WHEN_BUSY: Final = 20  # of a flush after one that was full: nobody reads thousands of lines a second
 _LOGGED_MAX: Final = 20  # of one flush, in a log
 _NAMES_MAX: Final = 4
 
@@ -56,7 +57,7 @@ class Narrator:
         """Say what is left."""
         if self._timer is not None:
             self._timer.cancel()
-            self._flush()
+            self._flush(is_last=True)
         await asyncio.to_thread(self._terminal.stop)
 
     # -- what happens -------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ class Narrator:
         if self._has_room("event"):
             word, subject, started = _said_of(intake, functions, skipped)
             self._say(word, subject, started)
-        for run, function in zip(intake.runs, functions, strict=True):
+        for run, function in zip(intake.runs, functions, strict=True) if skipped else ():
             if run.id in skipped and self._has_room("skipped"):
                 self._say(
                     "skipped", function.slug, f"the event id {event.event_id!r} started it before, within 24 hours"
@@ -186,9 +187,9 @@ class Narrator:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, *, is_last: bool = False) -> None:
         self._timer = None
-        if self._terminal.is_busy:
+        if self._terminal.is_busy and not is_last:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
             return
         lines, left_out = self._lines, self._left_out
@@ -198,6 +199,7 @@ class Narrator:
                 log.warning("failures.left_out", **left_out)
             return
         count = left_out.total()
+        self._room = _LINES_WHEN_BUSY if count else _LINES_MAX
         parts = ", ".join(f"{number:,} {word}" for word, number in left_out.most_common())
         self._terminal.write(lines, f"{count:,} more: {parts}" if count else "")
 
