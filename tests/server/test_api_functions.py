@@ -118,6 +118,20 @@ async def test_an_unknown_or_removed_function_is_not_found(world: World) -> None
     await world.refused(404, "function_not_found", "POST", "/api/functions/f/invoke")
 
 
+async def test_names_may_hold_slashes(world: World) -> None:
+    await world.register("a/b", app="x/invoke")
+
+    started = await world.post("/api/functions/a%2Fb/invoke")
+    old = await world.post("/invoke/a%2Fb")
+    await world.quiet()
+
+    assert (await world.get(f"/api/runs/{started['id']}"))["function"] == "a/b"
+    assert (await world.get(f"/v1/events/{old['id']}/runs"))["data"][0]["status"] == "Completed"
+    assert (await world.get("/api/functions/a%2Fb"))["app"] == "x/invoke"
+    assert [view["slug"] for view in await world.get("/v1/apps/x%2Finvoke/functions")] == ["a/b"]
+    assert (await world.client.delete("/api/apps/x%2Finvoke")).status_code == 200
+
+
 async def test_apps_are_listed_and_removed(world: World) -> None:
     await world.register("f", "g")
     await world.register("h", app="other")

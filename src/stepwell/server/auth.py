@@ -72,8 +72,7 @@ class ApiGuard:
             return ApiError(
                 403,
                 "foreign_host",
-                f"the Host header ({shown}) is no name of this server: use localhost, an IP address, or start it with"
-                " --host NAME",
+                f"the Host header ({shown}) is no name of this dev server: call it by localhost or by an IP address",
             )
         for origin in _headers(scope, b"origin"):
             if not _is_own_origin(origin, hosts[0]):

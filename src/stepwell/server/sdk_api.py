@@ -58,8 +58,8 @@ def routes(context: Context) -> list[BaseRoute]:
         ("/v1/events/{id}/runs", {"GET": list_event_runs}),
         ("/v1/runs/{id}", {"GET": get_run, "DELETE": delete_run}),
         ("/v1/runs/{id}/jobs", {"GET": list_jobs}),
-        ("/v1/apps/{app}/functions", {"GET": list_functions}),
-        ("/invoke/{slug}", {"POST": post_invoke}),
+        ("/v1/apps/{app:path}/functions", {"GET": list_functions}),
+        ("/invoke/{slug:path}", {"POST": post_invoke}),
         ("/fn/remove", {"DELETE": delete_app}),
     ]
     made: list[BaseRoute] = [

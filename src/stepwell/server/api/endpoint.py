@@ -7,6 +7,7 @@ and raise ``ApiError``; every error has the shape ``{"error": {"code", "message"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -24,6 +25,8 @@ from stepwell.server.context import ApiError, Context, error_response, json_resp
 
 Q = TypeVar("Q")
 B = TypeVar("B")
+
+_CHOSEN_NAME: Final = re.compile(r"\{(slug|name)\}")
 
 log = structlog.get_logger("stepwell.api")
 
@@ -86,11 +89,17 @@ AnyEndpoint: TypeAlias = Endpoint[Any, Any]
 
 
 def make_routes(context: Context, endpoints: Sequence[AnyEndpoint]) -> list[BaseRoute]:
-    """Make a route for each path; a method that it doesn't have is answered with 405 in the common shape."""
+    """Make a route for each path; a method that it doesn't have is answered with 405 in the common shape.
+
+    Names that users choose may hold slashes, so that the longer paths are tried first.
+    """
     by_path: dict[str, dict[str, AnyEndpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    routes: list[BaseRoute] = [Route(path, _Path(context, methods)) for path, methods in by_path.items()]
+    routes: list[BaseRoute] = [
+        Route(_CHOSEN_NAME.sub(r"{\1:path}", path), _Path(context, by_path[path]))
+        for path in sorted(by_path, key=lambda path: -path.count("/"))
+    ]
     routes.append(Route("/api/{path:path}", _Path(context, {})))
     return routes
 

@@ -141,9 +141,10 @@ def _object(raw: msgspec.Raw, path: str) -> Json:
         value: Json = canonical(bytes(raw)).value
     except NotJson as error:
         raise ApiError(400, "invalid_body", str(error), path=path) from None
-    if value is not None and not isinstance(value, dict):
+    is_object = isinstance(value, dict)
+    if value is not None and not is_object:
         raise ApiError(400, "invalid_body", "must be an object or null", path=path)
-    return value if value is not None else {}
+    return value or {}
 
 
 async def schedules_by_function(context: Context) -> dict[FunctionId, list[Schedule]]:
