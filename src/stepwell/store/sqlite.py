@@ -12,6 +12,7 @@ rather than allowed to take the first one's jobs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -266,7 +267,9 @@ class _Checkpointer:
             if self._is_stopped:
                 return
             mode = "restart" if self._wal_bytes() > _WAL_BYTES_MAX else "passive"
-            db.execute(f"pragma wal_checkpoint({mode})").fetchall()
+            # A full disk, say: the log is as good as before, and the next round tries again.
+            with contextlib.suppress(sqlite3.Error):
+                db.execute(f"pragma wal_checkpoint({mode})").fetchall()
 
     def _wal_bytes(self) -> int:
         try:

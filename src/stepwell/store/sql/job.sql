@@ -78,9 +78,11 @@ with recursive waiting(partition) as (
 select partition from waiting where partition is not null
 
 -- name: job_lost_attempts
--- The attempts of dead replicas that were under way, kept as what they are.
+-- The attempts of dead replicas that were under way, kept as what they are. The clock may be behind the dead one's.
 insert into attempt (run_id, id, step_id, title, attempt, started_at, ended_at, outcome)
-select run_id, id || '.' || generation, step_id, title, attempt, leased_at, :now, 'lost'
+select run_id, id || '.' || generation, step_id, title, attempt, leased_at,
+  case when leased_at > :now then leased_at else :now end,
+  'lost'
 from job
 where owner is not null
   and owner <> :owner

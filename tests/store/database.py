@@ -1,0 +1,248 @@
+"""The databases that the contract is tested on, and a replica that works on one as the engine does."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from stepwell.engine.core.model import (
+    App,
+    Event,
+    Function,
+    FunctionChange,
+    Intake,
+    Job,
+    Reply,
+    Run,
+    Transition,
+)
+from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
+from stepwell.engine.core.state import RunState
+from stepwell.engine.core.trigger import Registry, start
+from stepwell.protocol.canonical import encode
+from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, ReplicaId, RunId
+from stepwell.store.interface import (
+    Claimed,
+    ClaimRequest,
+    CommitRequest,
+    IngestRequest,
+    Request,
+    Result,
+    Store,
+    SyncRequest,
+    Verdict,
+)
+from stepwell.store.sqlite import SQLiteStore
+from tests.unit.engine.making import DEV, T0, ulid
+
+
+class Database(Protocol):
+    """One database that survives its replicas."""
+
+    async def open(self, replica: str = "replica-1") -> Store:
+        """Start a replica. On SQLite it takes over from all before it."""
+        ...
+
+    async def crash(self, store: Store) -> None:
+        """End a replica without its saying good-bye: what it leased stays leased."""
+        ...
+
+    async def close(self) -> None: ...
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Look at the rows themselves."""
+        ...
+
+    def execute(self, sql: str, *values: Any) -> None:
+        """Change rows behind the store's back."""
+        ...
+
+
+class SQLiteDatabase:
+    """SQLite in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "stepwell.db"
+        self._open: list[SQLiteStore] = []
+
+    async def open(self, replica: str = "replica-1") -> Store:
+        store = SQLiteStore(self.path, ReplicaId(replica), is_durable=False)
+        self._open.append(store)
+        await store.start(now=T0)
+        return store
+
+    async def crash(self, store: Store) -> None:
+        await store.stop()  # it says nothing to the database
+        self._open = [other for other in self._open if other is not store]
+
+    async def close(self) -> None:
+        for store in self._open:
+            await store.stop()
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        db = sqlite3.connect(self.path)
+        try:
+            return db.execute(sql, values).fetchall()
+        finally:
+            db.close()
+
+    def execute(self, sql: str, *values: Any) -> None:
+        db = sqlite3.connect(self.path)
+        try:
+            db.execute(sql, values)
+            db.commit()
+        finally:
+            db.close()
+
+
+class Worker:
+    """Does with a store what the engine does, one step at a time, at a time that tests choose."""
+
+    def __init__(self, store: Store, *, environment: EnvironmentId = DEV) -> None:
+        self.store = store
+        self.environment = environment
+        self.now = T0
+        self.registry = Registry(environment, 0, [])
+        numbers = itertools.count(1)
+        self.new_id: Callable[[], str] = lambda: ulid(next(numbers), "R")
+
+    async def begin(self, *functions: Function) -> Worker:
+        """Make the environment, and register functions as those of their apps."""
+        await self.store.add_environment(self.environment, now=self.now)
+        for app, members in itertools.groupby(functions, key=lambda function: function.app_id):
+            await self.sync(app, *members)
+        await self.refresh()
+        return self
+
+    async def refresh(self) -> None:
+        revision, functions = await self.store.load_functions(self.environment)
+        self.registry = Registry(self.environment, revision, functions)
+
+    async def sync(
+        self,
+        app: str,
+        *functions: Function,
+        archived: Sequence[FunctionId] = (),
+        crons: Sequence[tuple[str, int | None]] = (),
+        revision: int | None = None,
+        is_removed: bool = False,
+    ) -> Result:
+        """Register an app; its first function has the schedules."""
+        if revision is None:
+            revision = (await self.store.load_functions(self.environment))[0]
+        request = SyncRequest(
+            app=app_of(app, environment=self.environment),
+            revision=revision,
+            changes=[
+                FunctionChange(
+                    function=function,
+                    name=function.slug,
+                    config=encode(msgspec.to_builtins(function.config)),
+                    is_changed=True,
+                    crons=tuple(crons) if index == 0 else (),
+                )
+                for index, function in enumerate(functions)
+            ],
+            archived=archived,
+            now=self.now,
+            is_removed=is_removed,
+        )
+        result = await self.store.submit(request)
+        if result.verdict is Verdict.COMMITTED:
+            await self.refresh()
+        return result
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def intake(self, event: Event, *, is_leased: bool = False) -> Intake:
+        intake = start(event, self.registry, now=self.now, new_id=self.new_id)
+        if not is_leased:
+            return intake
+        jobs = tuple(self.leased(job) if job.due_at <= self.now else job for job in intake.jobs)
+        return msgspec.structs.replace(intake, jobs=jobs)
+
+    def leased(self, job: Job) -> Job:
+        return msgspec.structs.replace(
+            job, owner=self.store.replica_id, generation=job.generation + 1, leased_at=self.now
+        )
+
+    def ingestion(self, *intakes: Intake, revision: int | None = None) -> IngestRequest:
+        revision = self.registry.revision if revision is None else revision
+        return IngestRequest(self.environment, revision, intakes, self.now)
+
+    async def ingest(self, *events: Event, is_leased: bool = False) -> tuple[Result, list[Intake]]:
+        intakes = [self.intake(event, is_leased=is_leased) for event in events]
+        return await self.store.submit(self.ingestion(*intakes)), intakes
+
+    async def run(self, event: Event) -> tuple[Run, Job]:
+        """Start the one run of an event; its job is leased."""
+        result, [intake] = await self.ingest(event, is_leased=True)
+        assert result.leased == {(intake.runs[0].id, intake.jobs[0].id)}
+        return intake.runs[0], intake.jobs[0]
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    async def state(self, run_id: RunId) -> RunState:
+        return (await self.store.load_runs([run_id]))[run_id]
+
+    async def claim(self, partition: str = "app", limit: int = 10) -> list[Claimed]:
+        return list((await self.store.submit(ClaimRequest([(partition, limit)], self.now))).claimed)
+
+    def transition(self, state: RunState, job: Job, reply: Reply, *, is_leased: bool = False) -> Transition:
+        answered = Answered(
+            reply=reply, started_at=self.now, ended_at=self.now, chance=0.0, stack_seen=len(state.stack)
+        )
+        function = self.registry.by_id[state.run.function_id]
+        transition = advance(state, job, answered, function, Policy())
+        if is_leased:
+            jobs = tuple(self.leased(new) if new.due_at <= self.now else new for new in transition.jobs)
+            transition = msgspec.structs.replace(transition, jobs=jobs)
+        return transition
+
+    def commit(self, transition: Transition, *intakes: Intake, revision: int | None = None) -> CommitRequest:
+        return CommitRequest(transition, self.environment, revision, intakes)
+
+    async def reply(self, run_id: RunId, job: Job, reply: Reply, *, is_leased: bool = False) -> Transition:
+        """Advance a leased job from the database's state, and commit."""
+        transition = self.transition(await self.state(run_id), job, reply, is_leased=is_leased)
+        result = await self.store.submit(self.commit(transition))
+        assert result.verdict is Verdict.COMMITTED
+        return transition
+
+    async def fire(self, run_id: RunId, job: Job) -> Result:
+        return await self.store.submit(self.commit(fire(await self.state(run_id), job, at=self.now)))
+
+    async def cancellation(self, run_id: RunId) -> CommitRequest:
+        state = await self.state(run_id)
+        return self.commit(cancel(state, self.registry.by_id[state.run.function_id], at=self.now, reason="api"))
+
+    async def submit_together(self, requests: Iterable[Request]) -> list[Result | BaseException]:
+        """Submit requests that are likely to be one transaction."""
+        futures = [self.store.submit(request) for request in requests]
+        found: list[Result | BaseException] = []
+        for future in futures:
+            try:
+                found.append(await future)
+            except Exception as error:
+                found.append(error)
+        return found
+
+
+def app_of(name: str, *, environment: EnvironmentId = DEV) -> App:
+    return App(
+        id=AppId(name),
+        environment=environment,
+        name=name,
+        transport="http",
+        url=f"http://localhost:3000/{name}",
+        sdk="py:v1",
+        framework="flask",
+        version="1",
+        checksum="sum",
+        synced_at=T0,
+    )

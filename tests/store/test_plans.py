@@ -1,0 +1,143 @@
+"""Every query on the hot path is served by an index: a plan that scans a table grows with history."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepwell.store.migrate import migrate
+from stepwell.store.query import load_queries
+from stepwell.store.rows import RUN_COLUMNS
+
+# A full scan of ``v`` is a look at the rows of the statement itself, and ``schedule`` holds no history.
+BIG_TABLES = ("run", "job", "event", "step", "attempt", "event_key")
+
+# What runs once at the start of a server may read the whole queue.
+AT_START = {"job_lost_attempts", "job_release"}
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(db, now=1)
+    yield db
+    db.close()
+
+
+def plan(db: sqlite3.Connection, text: str) -> list[str]:
+    count = text.count("?")
+    return [row[3] for row in db.execute(f"explain query plan {text}", ["1"] * count)]
+
+
+def scans(lines: list[str]) -> list[str]:
+    """Return the steps of a plan that read a big table without looking anything up in an index."""
+    tables = "|".join(BIG_TABLES)
+    return [line for line in lines if re.match(rf"SCAN (?:{tables}|older)\b", line)]
+
+
+@pytest.mark.parametrize("name", sorted(set(load_queries()) - AT_START))
+def test_no_query_scans_a_table_that_grows(db: sqlite3.Connection, name: str) -> None:
+    query = load_queries()[name]
+    for row_count in (1, 128) if query.columns else (0,):
+        text = query.over(row_count) if query.columns else query.text
+
+        lines = plan(db, text)
+
+        if name == "job_partitions":
+            # Its first row is the least partition, which the due index gives without going on.
+            assert all("job_due" in line for line in scans(lines)), lines
+        else:
+            assert scans(lines) == [], lines
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("job_claim", "SEARCH job USING INDEX job_due (partition=? AND due_at<?)"),
+        ("job_next_due", "job_due (partition=?)"),
+        ("job_insert", "SEARCH older USING INDEX job_due (partition=? AND due_at<?)"),
+        ("job_end", "SEARCH job USING PRIMARY KEY"),
+        ("job_drop", "SEARCH job USING PRIMARY KEY (run_id=?)"),
+        ("job_load", "SEARCH job USING PRIMARY KEY (run_id=?)"),
+        ("step_load", "SEARCH step USING PRIMARY KEY (run_id=?)"),
+        ("attempt_load", "SEARCH attempt USING PRIMARY KEY (run_id=?)"),
+        ("run_versions", "SEARCH run USING PRIMARY KEY (id=?)"),
+        ("run_update", "SEARCH run USING PRIMARY KEY (id=?)"),
+        ("run_load", "SEARCH event USING PRIMARY KEY (id=?)"),
+        ("schedule_due", "schedule_due (next_at<?)"),
+        ("schedule_next_due", "schedule_due"),
+    ],
+)
+def test_a_hot_query_uses_its_index(db: sqlite3.Connection, name: str, index: str) -> None:
+    query = load_queries()[name]
+
+    lines = plan(db, query.over(16) if query.columns else query.text)
+
+    assert any(index in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("environment = ?", "SCAN run"),  # the newest of all: the primary key backwards, up to the limit
+        ("environment = ? and function_id = ?", "run_function (function_id=?"),
+        ("environment = ? and function_id = ? and id < ?", "run_function (function_id=? AND id<?)"),
+        ("environment = ? and event_id = ?", "run_event (event_id=?"),
+        ("environment = ? and status = 'queued' and id in (select run_id from job)", "SEARCH run USING PRIMARY KEY"),
+        ("environment = ? and id < ?", "SEARCH run USING PRIMARY KEY (id<?)"),
+    ],
+)
+def test_a_list_of_runs_uses_its_index_and_sorts_nothing(db: sqlite3.Connection, where: str, index: str) -> None:
+    lines = plan(db, f"select {RUN_COLUMNS} from run where {where} order by id desc limit 20")
+
+    assert any(index in line for line in lines), lines
+    if "job" not in where:
+        assert not any("TEMP B-TREE" in line for line in lines), lines
+
+
+def test_a_list_of_events_of_one_name_uses_its_index(db: sqlite3.Connection) -> None:
+    lines = plan(db, "select id from event where environment = ? and name = ? and id < ? order by id desc limit 20")
+
+    assert any("event_name (environment=? AND name=? AND id<?)" in line for line in lines), lines
+
+
+def test_the_queries_at_the_start_are_those_that_may_scan(db: sqlite3.Connection) -> None:
+    for name in AT_START:
+        assert scans(plan(db, load_queries()[name].text)), name
+
+
+def test_a_million_sleepers_do_not_slow_a_claim(tmp_path: Path) -> None:
+    """The partial index holds only jobs that nobody has, in the order of their due time: 20,000 stand for a million."""
+    db = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    migrate(db, now=1)
+    db.execute(
+        """
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
+        insert into job
+        select printf('%026d', i), '0.0', 'app', 'timer', 's', '', '', 0, 1, 0, 0, 0, 1000000 + i, 1, null, 0, null
+        from n
+        """
+    )
+    claim = load_queries()["job_claim"]
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 100)
+    rows = db.execute(
+        claim.text, [{"owner": "me", "now": 500, "partition": "app", "limit": 10}[key] for key in claim.parameters]
+    ).fetchall()
+    due = db.execute(load_queries()["job_next_due"].text, ["app"]).fetchone()
+    db.set_progress_handler(None, 0)
+    db.close()
+
+    assert rows == []
+    assert due == (1_000_001,)
+    assert steps < 5  # hundreds of instructions of SQLite's machine, not tens of thousands
