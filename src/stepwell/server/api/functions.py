@@ -135,16 +135,14 @@ async def invoke(context: Context, slug: str, what: Invocation) -> Run:
     return await engine.invoke(event, function)
 
 
-def _object(raw: msgspec.Raw, path: str) -> Json:
+def _object(raw: msgspec.Raw, path: str) -> dict[str, Json]:
     """Decode a member that must be an object or null. Raises ``ApiError`` 400."""
     try:
-        value: Json = canonical(bytes(raw)).value
+        return msgspec.convert(canonical(bytes(raw)).value, dict[str, Json] | None) or {}
     except NotJson as error:
         raise ApiError(400, "invalid_body", str(error), path=path) from None
-    is_object = isinstance(value, dict)
-    if value is not None and not is_object:
-        raise ApiError(400, "invalid_body", "must be an object or null", path=path)
-    return value or {}
+    except msgspec.ValidationError:
+        raise ApiError(400, "invalid_body", "must be an object or null", path=path) from None
 
 
 async def schedules_by_function(context: Context) -> dict[FunctionId, list[Schedule]]:
