@@ -1,0 +1,60 @@
+"""The pages of the documentation, and the programs and shell sessions in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+_BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE_NAME = re.compile(r"# (?P<name>\w+\.py)\n")
+
+
+class Block(NamedTuple):
+    """A code block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def file_name(self) -> str | None:
+        """What its first line says that the file is called."""
+        found = _FILE_NAME.match(self.text)
+        return found["name"] if found else None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+class Command(NamedTuple):
+    """A line of a session after ``$``, with the output that the page shows."""
+
+    text: str
+    output: list[str]
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    """Return a page's code blocks in one language."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(page, text.count("\n", 0, found.start()) + 2, found["language"], found["text"])
+        for found in _BLOCK.finditer(text)
+        if found["language"] == language
+    ]
+
+
+def session(page: Path) -> list[Command]:
+    """Return the commands of a page in their order."""
+    commands: list[Command] = []
+    for block in blocks(page, "console"):
+        for line in block.text.splitlines():
+            if line.startswith("$ "):
+                commands.append(Command(line.removeprefix("$ "), []))
+            else:
+                commands[-1].output.append(line)
+    return commands
