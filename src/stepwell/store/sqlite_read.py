@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from stepwell.engine.core.model import UNFINISHED, Event, Run
+from stepwell.engine.core.model import UNFINISHED, Event, Run, RunStatus
 from stepwell.protocol.ids import EventId, RunId
 from stepwell.store.interface import EventFilter, RunDetail, RunFilter
 from stepwell.store.rows import (
@@ -28,8 +28,10 @@ _RARE_EVENTS_MAX: Final = 500
 def list_runs(db: sqlite3.Connection, which: RunFilter) -> list[Run]:
     """Return a page of runs, newest first, by an index for each filter.
 
-    Unfinished runs are found by their jobs: each has one, and no index follows the status.
+    No index follows the status. Unfinished runs are found by their jobs, of which each has one, from the newest job on;
+    those that went wrong have indexes of their own, which SQLite takes only when the status is written out.
     """
+    source, group = "run", ""
     where: list[str] = ["environment = ?"]
     values: list[str | int] = [which.environment]
     if which.function_id is not None:
@@ -41,21 +43,23 @@ def list_runs(db: sqlite3.Connection, which: RunFilter) -> list[Run]:
     if which.event_name is not None:
         where.append(_triggered_by(db, which.environment, which.event_name, values))
     if which.status is not None:
-        where.append("status = ?")
-        values.append(which.status)
+        where.append(f"status = '{RunStatus(which.status).value}'")
         if which.status in UNFINISHED:
-            where.append("id in (select run_id from job)")
+            source, group = "job cross join run on run.id = job.run_id", "group by job.run_id"
     if which.queued_from is not None:
         where.append("queued_at >= ?")
         values.append(which.queued_from)
     if which.queued_until is not None:
         where.append("queued_at < ?")
         values.append(which.queued_until)
+    key = "job.run_id" if group else "run.id"
     if which.before is not None:
-        where.append("id < ?")
+        where.append(f"{key} < ?")
         values.append(which.before)
+    columns = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
     rows = db.execute(
-        f"select {RUN_COLUMNS} from run where {' and '.join(where)} order by id desc limit {which.limit:d}",  # noqa: S608
+        f"select {columns} from {source} where {' and '.join(where)} {group}"  # noqa: S608
+        f" order by {key} desc limit {which.limit:d}",
         values,
     )
     return [read_run(row) for row in rows]

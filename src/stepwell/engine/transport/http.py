@@ -24,7 +24,10 @@ _CHUNK_BYTES: Final = 64 * 1024
 _OFF_LOOP_BYTES: Final = 256 * 1024
 """Larger answers are parsed on a thread, so that one doesn't delay the calls of others."""
 
-_IDLE_SECONDS: Final = 60
+_IDLE_SECONDS: Final = 4
+"""Idle connections are dropped before apps drop them (uvicorn and Node after 5 s): a call on a connection that is being
+closed could not be told from one that broke in the middle, and would count as a failed attempt."""
+
 _KEPT_REDIRECTS: Final = (307, 308)
 
 

@@ -116,6 +116,10 @@ create table run (
 
 create index run_event on run (event_id);
 create index run_function on run (function_id, id);
+-- Runs that went wrong are few, and looked for. Each index holds one final status, so a step never touches it.
+create index run_failed on run (environment, id) where status = 'failed';
+create index run_cancelled on run (environment, id) where status = 'cancelled';
+create index run_skipped on run (environment, id) where status = 'skipped';
 
 create table step (
   run_id text not null,
