@@ -203,6 +203,8 @@ class Engine:
         async with self._travel:
             target = self.clock.now() + duration_ms
             while True:
+                # An app may be listed before the scheduler has heard of its schedules.
+                await self._scheduler.reload_schedules()
                 await self._quiet()
                 due = self._scheduler.next_due_after(self.clock.now())
                 to = target if due is None else min(due, target)

@@ -50,6 +50,7 @@ class Scheduler:
         self._registries, self._environment = registries, environment
         self._due: dict[str, int] = {}
         self._schedule_due: int | None = None
+        self._reloading = asyncio.Lock()
         self._wakes = asyncio.Event()
         self._is_busy = False
 
@@ -78,8 +79,12 @@ class Scheduler:
         self._wakes.set()
 
     async def reload_schedules(self) -> None:
-        """Learn when the next schedule is due: after a sync, or a tick."""
-        self._schedule_due = await self._store.next_schedule_due()
+        """Learn when the next schedule is due: after a sync, or a tick.
+
+        One at a time: of two reads, the one that ends last must not be the older.
+        """
+        async with self._reloading:
+            self._schedule_due = await self._store.next_schedule_due()
         self._wakes.set()
 
     @property
