@@ -1,4 +1,10 @@
-"""The pages of the documentation, and the programs and shell sessions in them."""
+"""The pages of the documentation, and the programs and shell sessions in them.
+
+```python         with "# name.py" in its first line: a file that the page's sessions use; else a fragment
+```console        commands after "$ ", and what they print. "…" stands for anything in a line, alone for any lines;
+                  a comment after four blanks ("$ stepwell dev    # in another") says that the command goes on
+```text, json     shown only
+"""
 
 from __future__ import annotations
 
