@@ -26,3 +26,7 @@ class Clock:
         """Return Unix ms; not less than what was returned before."""
         self._latest = max(self._latest, self._source() + self.offset_ms)
         return self._latest
+
+    def until(self, at_ms: int) -> int:
+        """Return how many ms it takes until ``at_ms``; where real time was set back, it has to catch up first."""
+        return max(0, at_ms - self._source() - self.offset_ms) if at_ms > self.now() else 0

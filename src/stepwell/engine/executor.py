@@ -166,10 +166,9 @@ class Executor:
             self._begin(self._warm.put(state), job)
         else:
             self._slots.release(job.partition)
-            if state.run.id not in result.skipped:
-                waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
-                state.put(waiting)
-                self._wait_for_slot(state, waiting)
+            waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
+            state.put(waiting)
+            self._wait_for_slot(state, waiting)
 
     def _wait_for_slot(self, state: RunState, job: Job) -> None:
         """Leave a job in the queue; what is due already is likely to be claimed soon, and kept warm."""
@@ -427,7 +426,10 @@ class Executor:
                         self._slots.release(job.partition)
                 continue
             for run, job in zip(intake.runs, intake.jobs, strict=True):
-                self._inserted(job, RunState(run, intake.event.body, (), (job,)), result)
+                if run.id not in result.skipped:
+                    self._inserted(job, RunState(run, intake.event.body, (), (job,)), result)
+                elif job.owner is not None:
+                    self._slots.release(job.partition)
             functions = [self._registries.function(run) for run in intake.runs]
             self._watcher.took_in(intake, functions, result.skipped)
 

@@ -29,7 +29,7 @@ from stepwell.store.interface import ClaimRequest, DueSchedule, Result, Store, T
 
 _TICKS_MAX: Final = 100
 _REFUSED_DELAY_S: Final = 1.0
-_SLEEP_S_MAX: Final = 3_600.0  # timers of event loops don't take days
+_SLEEP_S_MAX: Final = 60.0  # what a clock that was set, or a machine that was asleep, costs at most
 
 log = structlog.get_logger("stepwell.scheduler")
 
@@ -123,9 +123,10 @@ class Scheduler:
             await self._wait()
 
     async def _wait(self) -> None:
-        times = [due_at for partition, due_at in self._due.items() if self._slots.free(partition) > 0]
-        wakes_at = min((*times, self._schedule_at))
-        delay_s = min(_SLEEP_S_MAX, max(0, wakes_at - self._clock.now()) / 1000)
+        """Sleep until something is due that there is a slot for, or will be by then."""
+        now = self._clock.now()
+        times = [at for partition, at in self._due.items() if at > now or self._slots.free(partition) > 0]
+        delay_s = min(_SLEEP_S_MAX, self._clock.until(min((*times, self._schedule_at))) / 1000)
         try:
             async with asyncio.timeout(delay_s):
                 await self._wakes.wait()
