@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -113,7 +113,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(command: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], port: int, log: Path) -> Generator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; raises with its output when it doesn't come up."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -7,8 +7,8 @@ import gc
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -199,8 +199,9 @@ async def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Uvicorn as one task of ours: signals are handled outside."""
 
-    def install_signal_handlers(self) -> None:
-        pass
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
     def ask_to_stop(self) -> None:
         self.should_exit = True
