@@ -23,7 +23,7 @@ from stepwell.store.interface import RunFilter
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.loop import SimulatedLoop
 from tests.store.database import Worker
-from tests.unit.engine.making import DEV, T0, error, event_of, function_of, op, ops, result
+from tests.unit.engine.making import DEV, T0, error, event_of, function_of, op, ops, result, step_id
 
 Answer = Callable[[OutgoingCall], Awaitable[Reply]]
 
@@ -375,3 +375,33 @@ def test_a_stop_lets_calls_under_way_finish_and_loses_none_of_what_waits(play) -
         await again.stop()
 
     play(scene, calls_per_app_max=2)
+
+
+def test_every_call_carries_all_that_is_recorded_even_when_the_run_was_forgotten_meanwhile(play) -> None:
+    """What is warm is never needed to be right: a job goes on with the state that it was made from."""
+
+    async def scene(bench: Bench) -> None:
+        async def answer(call: OutgoingCall) -> Reply:
+            memo = msgspec.json.decode(call.body)["steps"]
+            if call.step_id == step_id("a"):
+                await asyncio.sleep(2)
+                return ops(op("StepRun", "a", data=1), version=1)
+            if call.step_id != "step":
+                await asyncio.sleep(5)
+                return ops(op("StepRun", "x", data=1, id=call.step_id), version=1)
+            if step_id("a") in memo:
+                return ops(*(op("StepPlanned", name) for name in ("x", "y", "z")), version=1)
+            return ops(op("StepPlanned", "a"), op("Sleep", "nap", value="1s"), version=1)
+
+        bench.answer = answer
+        await bench.start(function_of())
+        run_id = await bench.run_of(1)
+        await asyncio.sleep(0.5)
+        bench.engine._executor._warm.drop(run_id)
+        await asyncio.sleep(10)
+
+        memos = {call.step_id: set(msgspec.json.decode(call.body)["steps"]) for call in bench.calls}
+        for name in ("x", "y", "z"):
+            assert {step_id("a"), step_id("nap")} <= memos[step_id(name)]
+
+    play(scene)

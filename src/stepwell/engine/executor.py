@@ -155,15 +155,16 @@ class Executor:
             for job in jobs
         ]
 
-    def _inserted(self, job: Job, state: RunState, result: Result) -> None:
+    def _inserted(self, job: Job, state: RunState, result: Result, live: LiveRun | None = None) -> None:
         """Take over a job after it was inserted: begin it if it got its lease, else note it.
 
-        A job that wanted a lease and didn't get it gives its slot back.
+        A job that wanted a lease and didn't get it gives its slot back. A follow-up goes on with its own ``live`` run:
+        the one that is warm may be older.
         """
         if job.owner is None:
             self._wait_for_slot(state, job)
         elif (job.run_id, job.id) in result.leased:
-            self._begin(self._warm.put(state), job)
+            self._begin(live or self._warm.put(state), job)
         else:
             self._slots.release(job.partition)
             waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
@@ -413,7 +414,7 @@ class Executor:
             if job is not None and live.following is None and (follow_up.run_id, follow_up.id) in result.leased:
                 live.following = follow_up
             else:
-                self._inserted(follow_up, live.state, result)
+                self._inserted(follow_up, live.state, result, live)
         self.took_in(intakes, result)
         self._watcher.changed(transition, function)
 
