@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -49,6 +50,12 @@ class Call(msgspec.Struct, frozen=True):
     steps: dict[str, msgspec.Raw] = {}
     use_api: bool = False
     version: int = -1
+
+
+# msgspec makes a struct type ready at its first use, and two threads that do that at once crash the process (seen with
+# 0.22). The threads of a WSGI server would, with an app's first calls: so decoders are made when a module is imported.
+decode_call: Final = msgspec.json.Decoder(Call).decode
+decode_events: Final = msgspec.json.Decoder(list[CalledEvent]).decode
 
 
 def call_body(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -76,15 +77,18 @@ class SyncBody(msgspec.Struct, frozen=True, omit_defaults=True):
     appversion: str | None = None
 
 
+_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_body: Final = msgspec.json.Decoder(SyncBody).decode
+decode_function: Final = msgspec.json.Decoder(FunctionConfig).decode
+"""Read a function's configuration. Raises ``msgspec.DecodeError`` for what is none."""
+
+
 def read_sync(raw: bytes) -> SyncBody:
     """Read a registration, out-of-band or in-band, whatever the case of its top-level names (protocol 3.1, 3.2).
 
     Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` for anything that isn't one.
     """
-    fields: dict[str, msgspec.Raw] = {
-        key.lower().replace("_", ""): value
-        for key, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()
-    }
+    fields: dict[str, msgspec.Raw] = {key.lower().replace("_", ""): value for key, value in _decode_fields(raw).items()}
     fields = {key: value for key, value in fields.items() if bytes(value) != b"null"}
     if "appid" in fields:
         fields.setdefault("appname", fields["appid"])
@@ -92,7 +96,7 @@ def read_sync(raw: bytes) -> SyncBody:
         language, version = (msgspec.json.decode(fields[key], type=str) for key in ("sdklanguage", "sdkversion"))
         fields["sdk"] = msgspec.Raw(msgspec.json.encode(f"{language}:v{version}"))
     known = {key: fields[key] for key in SyncBody.__struct_fields__ if key in fields}
-    return msgspec.json.decode(msgspec.json.encode(known), type=SyncBody)
+    return _decode_body(msgspec.json.encode(known))
 
 
 def plain_url(url: str) -> str:

@@ -34,6 +34,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 MESSAGE_CHARS_MAX: Final = 500
 
+_decode_sent: Final = msgspec.json.Decoder(SendReply).decode
+
 
 class Outgoing(msgspec.Struct, frozen=True):
     """A request to the server."""
@@ -227,7 +229,7 @@ def _ids(answer: Incoming, request: Outgoing) -> list[str]:
             status=answer.status,
         )
     try:
-        return msgspec.json.decode(answer.body, type=SendReply).ids
+        return _decode_sent(answer.body).ids
     except msgspec.DecodeError:
         raise SendError(
             f"the server at {origin} answered HTTP {answer.status} without ids: {answer.text()}; is it Stepwell's URL?",

@@ -36,6 +36,9 @@ class Event(msgspec.Struct, frozen=True):
         return datetime.datetime.fromtimestamp(self.ts / 1000, datetime.UTC)
 
 
+# A struct type is made ready at its first use; threads that would do that at the same time crash (see protocol.call).
+msgspec.json.Decoder(Event)
+
 Sendable: TypeAlias = Event | Mapping[str, Json]
 """One event for ``send``: an ``Event``, or a mapping with its fields."""
 

@@ -19,7 +19,7 @@ import msgspec
 from stepwell.errors import UsageError
 from stepwell.limits import CALL_BODY_BYTES_MAX
 from stepwell.protocol import headers
-from stepwell.protocol.call import Call, CalledEvent
+from stepwell.protocol.call import decode_call, decode_events
 from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.ops import OpCode
 from stepwell.protocol.signature import sign, verify
@@ -51,6 +51,14 @@ if TYPE_CHECKING:
 REQ_VERSION: Final = "2"
 
 log: Final = logging.getLogger("stepwell")
+
+
+class _InBand(msgspec.Struct, frozen=True):
+    url: str
+
+
+_decode_in_band: Final = msgspec.json.Decoder(_InBand).decode
+_decode_actions: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Execution(msgspec.Struct, frozen=True):
@@ -194,7 +202,7 @@ class Handler:
     def _register_in_band(self, request: Request, key: str) -> Reply:
         app, settings = self._app, self._app.settings
         try:
-            given = msgspec.json.decode(request.body or b"", type=_InBand).url
+            given = _decode_in_band(request.body or b"").url
         except msgspec.DecodeError as error:
             return error_reply(400, "invalid_body", f'an in-band PUT has a body like {{"url": …}}: {error}')
         body = in_band_body(app.id, app.functions, serve_url(settings, given), request.framework, settings)
@@ -212,12 +220,12 @@ class Handler:
             known = ", ".join(sorted(app.slugs())) or "none"
             return error_reply(500, "function_not_found", f"app {app.id!r} has no function {slug!r}; it has: {known}")
         try:
-            call = msgspec.json.decode(body, type=Call)
+            call = decode_call(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return error_reply(400, "invalid_body", f"the body is no call: {error}")
         events, steps = call.events or ([call.event] if call.event is not None else []), call.steps
         if call.use_api:
-            for what, type_ in (("batch", list[CalledEvent]), ("actions", dict[str, msgspec.Raw])):
+            for what, decode in (("batch", decode_events), ("actions", _decode_actions)):
                 path = f"/v0/runs/{call.ctx.run_id}/{what}"
                 try:
                     answer = yield from _fetched(app.client.api_requests("GET", path))
@@ -227,7 +235,7 @@ class Handler:
                     message = f"GET {path} failed with HTTP {answer.status}: {answer.text()}"
                     return error_reply(500, "state_not_loaded", message, headers={headers.NO_RETRY: "false"})
                 try:
-                    value: Any = msgspec.json.decode(answer.body, type=type_)
+                    value: Any = decode(answer.body)
                 except msgspec.DecodeError as error:
                     return error_reply(500, "state_not_loaded", f"GET {path}: {error}")
                 if what == "batch":
@@ -318,10 +326,6 @@ class Handler:
         if reply.key is not None and not settings.is_dev:
             found[headers.SIGNATURE] = sign(reply.key, reply.body, int(self._now_s()))
         return Response(reply.status, found | reply.headers, reply.body)
-
-
-class _InBand(msgspec.Struct, frozen=True):
-    url: str
 
 
 def _fetched(requests: list[Outgoing]) -> Generator[Outgoing, Incoming, Incoming]:

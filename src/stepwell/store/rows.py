@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import msgspec
-
 from stepwell.engine.core.model import App, Attempt, Event, Function, Job, JobKind, Outcome, Run, RunStatus, Step
 from stepwell.protocol.ids import (
     AppId,
@@ -19,7 +17,7 @@ from stepwell.protocol.ids import (
     StepId,
 )
 from stepwell.protocol.ops import OpCode
-from stepwell.protocol.sync import FunctionConfig
+from stepwell.protocol.sync import decode_function
 
 Row: TypeAlias = tuple[Any, ...]
 """A row as a driver takes and gives it."""
@@ -213,7 +211,7 @@ def read_job(row: Row) -> Job:
 
 
 def read_function(row: Row) -> Function:
-    config = msgspec.json.decode(row[5], type=FunctionConfig)
+    config = decode_function(row[5])
     return Function(
         id=FunctionId(row[0]),
         app_id=AppId(row[1]),

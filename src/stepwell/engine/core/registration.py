@@ -23,7 +23,7 @@ from stepwell.limits import (
 from stepwell.protocol.canonical import Json, NotJson, canonical, encode_text
 from stepwell.protocol.duration import duration_ms
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, named_uuid
-from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, plain_host, plain_url
+from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, decode_function, plain_host, plain_url
 
 _SLUG_CHARS_MAX: Final = 255
 _NOT_YET: Final[Mapping[str, str]] = {
@@ -102,7 +102,7 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
 
 def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, warnings: list[str]) -> FunctionChange:
     try:
-        config = msgspec.json.decode(raw, type=FunctionConfig)
+        config = decode_function(raw)
         encoded, value, _ = canonical(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, NotJson, RecursionError) as error:
         raise FunctionConfigError(f"$.functions[{index}]: {error}") from None

@@ -29,6 +29,9 @@ class _Envelope(msgspec.Struct):
     headers: dict[str, str] = {}
 
 
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+
+
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: int, url: str) -> Reply:
     """Turn an HTTP response into a reply. Header names are looked up as given: pass a case-insensitive mapping.
 
@@ -37,7 +40,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: 
     is_sdk = names.SDK in headers
     if status == 201 and is_sdk:
         try:
-            envelope = msgspec.json.decode(body.strip(), type=_Envelope)
+            envelope = _decode_envelope(body.strip())
             inner = bytes(envelope.body)
             if inner.startswith(b'"'):
                 inner = msgspec.json.decode(inner, type=str).encode()
