@@ -358,5 +358,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for process in Process.running:
-            report.sections.append((f"output of {process.name} (pid {process.pid})", process.output()))
+            state = "running" if process.status is None else f"ended with status {process.status}"
+            report.sections.append((f"output of {process.name} (pid {process.pid}, {state})", process.output()))
     return report

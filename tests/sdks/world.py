@@ -56,7 +56,7 @@ class Sdk(NamedTuple):
     def argv(self) -> list[str]:
         """Return the command line of its app; fail when it isn't installed."""
         if self.package is None:
-            return [sys.executable, "-m", f"tests.sdks.apps.{self.program}", "{port}"]
+            return [sys.executable, "-X", "faulthandler", "-m", f"tests.sdks.apps.{self.program}", "{port}"]
         return [node_with(self.package), str(_TS / self.program), "{port}"]
 
 
@@ -88,8 +88,9 @@ class World:
 
     def __init__(self, folder: Path, sdk: Sdk, mode: Mode) -> None:
         self.sdk, self.mode, self.folder = sdk, mode, folder
+        argv = sdk.argv()
         self.server = Server(folder, mode)
-        self.app = App(folder, sdk.argv(), {}, name=sdk.name)
+        self.app = App(folder, argv, {}, name=sdk.name)
         self.app.environment |= self.server.app_environment
         if sdk.is_ours and mode == "start":
             # Without it an app of ours lets nobody but the server have it registered.
