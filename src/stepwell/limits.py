@@ -44,6 +44,7 @@ SLEEP_MS_MAX: Final = 366 * DAY_MS
 LOST_ATTEMPTS_MAX: Final = 10  # in a row; then the run fails rather than crash its app for ever
 RETRY_AFTER_MS_MIN: Final = SECOND_MS
 RETRY_AFTER_MS_MAX: Final = DAY_MS
+PLACE_KEPT_MS: Final = 5 * SECOND_MS  # how far a run's next job may stand before jobs that became due later
 
 # Calls to apps.
 CALL_TIMEOUT_MS: Final = 2 * HOUR_MS  # protocol 4.2

@@ -111,8 +111,8 @@ class Run(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """Something to do for a run. Its id is unique in the run; a retry keeps it.
 
-    Jobs of a partition are claimed in the order of ``due_at``; a follow-up inherits the ``due_at`` of the job it
-    follows, so that a run under way is not overtaken by younger ones.
+    Jobs of a partition are claimed in the order of ``due_at``. A follow-up inherits that of the job it follows, within
+    ``PLACE_KEPT_MS``.
     """
 
     run_id: RunId

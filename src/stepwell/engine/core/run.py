@@ -44,7 +44,7 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.retry import retry_delay_ms
 from stepwell.engine.core.state import RunState, member_bytes
 from stepwell.errors import DurationError
-from stepwell.limits import LOST_ATTEMPTS_MAX, SLEEP_MS_MAX, STATE_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
+from stepwell.limits import LOST_ATTEMPTS_MAX, PLACE_KEPT_MS, SLEEP_MS_MAX, STATE_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol import event as events
 from stepwell.protocol.canonical import Json, NotJson, canonical, decode, encode, encode_text
 from stepwell.protocol.duration import duration_ms, parse_time
@@ -209,17 +209,17 @@ class _Change:
     def take_ops(self, reply: OpsReply) -> None:
         if self.run.request_version == -1:
             self.run = msgspec.structs.replace(self.run, request_version=reply.request_version)
-        ops = [op for op in reply.ops if op.code not in _IGNORED]
-        if len(ops) == 1 and ops[0].code in _RESULTS:
-            self.step_id, self.title = ops[0].id, ops[0].title
-        is_group = len(ops) > 1 and any(op.code in _GROUPING for op in ops)
+        ops = [(op, code) for op in reply.ops if (code := op.code) not in _IGNORED]
+        if len(ops) == 1 and ops[0][1] in _RESULTS:
+            self.step_id, self.title = ops[0][0].id, ops[0][0].title
+        is_group = len(ops) > 1 and any(code in _GROUPING for _, code in ops)
         if is_group:
             self.run = msgspec.structs.replace(self.run, is_plan_forced=True)
         is_joined = is_group and self.run.request_version >= 2
-        for op in ops:
+        for op, code in ops:
             if self.final is not None:
                 break
-            handler = _HANDLERS.get(op.code) if op.code is not None else None
+            handler = _HANDLERS.get(code) if code is not None else None
             if handler is None:
                 raise _RunFails("UnsupportedOp", f"the app answered with the op {op.op!r}, which this server can't do")
             if _STEP_ID.match(op.id) is None:
@@ -489,7 +489,7 @@ class _Change:
                 step_id=step_id,
                 title=title,
                 op=op,
-                due_at=self.job.due_at if due_at is None else due_at,
+                due_at=_place_in_line(self.job, self.at) if due_at is None else due_at,
                 created_at=self.at,
                 max_attempts=self.function.max_attempts,
                 stack_current=self.job.stack_current,
@@ -515,6 +515,14 @@ _HANDLERS: Final[Mapping[OpCode, _Handler]] = {
 }
 
 
+def _place_in_line(job: Job, at: int) -> int:
+    """Return when a job that follows another counts as due: since then, but not since longer than ``PLACE_KEPT_MS``.
+
+    So a run under way isn't overtaken by the burst it came with, and a run of many long steps lets others in.
+    """
+    return max(job.due_at, at - PLACE_KEPT_MS)
+
+
 def _wants_discovery(state: RunState, job: Job) -> bool:
     """Tell whether the end of a job is followed by a discovery (protocol 4.10.4)."""
     return not job.is_joined or state.joined <= {job.id}
@@ -538,7 +546,7 @@ def _discovery(
         partition=job.partition,
         kind=JobKind.DISCOVER,
         step_id=DISCOVER,
-        due_at=job.due_at,
+        due_at=_place_in_line(job, at),
         created_at=at,
         max_attempts=job.max_attempts,
         stack_current=stack_length,

@@ -9,7 +9,7 @@ import pytest
 
 from stepwell.engine.core.model import JobKind, Outcome, RunStatus
 from stepwell.engine.core.run import fail_lost
-from stepwell.limits import LOST_ATTEMPTS_MAX
+from stepwell.limits import LOST_ATTEMPTS_MAX, PLACE_KEPT_MS
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import COMPLETE, DISCOVER
 from tests.unit.engine.making import T0, Machine, error, event_of, function_of, op, ops, result, step_id
@@ -569,15 +569,24 @@ def test_advance_does_not_touch_the_state() -> None:
 
 
 def test_a_follow_up_keeps_the_place_of_its_run_in_the_queue() -> None:
-    """A run under way isn't overtaken by younger ones."""
+    """A run under way isn't overtaken by the burst that it came with."""
     machine = Machine()
-    machine.now = T0 + 5_000
+    machine.now = T0 + PLACE_KEPT_MS - 1_000
 
     machine.reply(ops(op("StepRun", "a", data=1)))
     assert machine.jobs[0].due_at == T0
 
     machine.reply(ops(op("StepPlanned", "b"), op("StepPlanned", "c")))
     assert {job.due_at for job in machine.jobs} == {T0}
+
+
+def test_a_run_of_long_steps_lets_in_who_has_waited_longer() -> None:
+    machine = Machine()
+    machine.now = T0 + 60_000
+
+    machine.reply(ops(op("StepRun", "a", data=1)))
+
+    assert machine.jobs[0].due_at == machine.now - PLACE_KEPT_MS
 
 
 def test_job_ids_are_unique_in_a_run() -> None:
