@@ -45,8 +45,6 @@ class Sdk(NamedTuple):
     """The npm package, for TypeScript."""
     has_race: bool = True
     """Whether parallel branches can go on before all of them have come so far. Ours can't yet."""
-    fails_in_function: bool = False
-    """Whether errors of control flow raised in a step become the function's (protocol 4.9.3)."""
 
     @property
     def is_ours(self) -> bool:
@@ -63,8 +61,8 @@ class Sdk(NamedTuple):
 SDKS: Final = (
     Sdk("stepwell-asgi", "stepwell_asgi", "/api/stepwell", has_race=False),
     Sdk("stepwell-wsgi", "stepwell_wsgi", "/api/stepwell", has_race=False),
-    Sdk("inngest-fastapi", "inngest_fastapi", fails_in_function=True),
-    Sdk("inngest-flask", "inngest_flask", fails_in_function=True),
+    Sdk("inngest-fastapi", "inngest_fastapi"),
+    Sdk("inngest-flask", "inngest_flask"),
     Sdk("typescript4", "app4.mjs", package="inngest"),
     Sdk("typescript3", "app3.mjs", package="inngest3"),
 )
