@@ -202,7 +202,8 @@ class Executor:
         async with live.lock:
             if live.state.run.version < loaded.run.version:
                 self._warm.replace(live, loaded)
-            live.state.put(job)
+            if not live.state.run.status.is_final:
+                live.state.put(job)
         await self._work(live, job)
 
     def _leased(self, job: Job, now: int) -> Job:
@@ -237,6 +238,7 @@ class Executor:
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
         if live.state.run.status.is_final:  # it was cancelled since the job was claimed
+            self._warm.drop(live.state.run.id)
             self._release(job)
         elif job.kind is JobKind.TIMER:
             await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
