@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from random import Random
@@ -403,5 +404,80 @@ def test_every_call_carries_all_that_is_recorded_even_when_the_run_was_forgotten
         memos = {call.step_id: set(msgspec.json.decode(call.body)["steps"]) for call in bench.calls}
         for name in ("x", "y", "z"):
             assert {step_id("a"), step_id("nap")} <= memos[step_id(name)]
+
+    play(scene)
+
+
+def test_a_stale_commit_is_made_again_though_the_database_cannot_be_read_for_a_while(play) -> None:
+    async def scene(bench: Bench) -> None:
+        async def answer(_call: OutgoingCall) -> Reply:
+            await asyncio.sleep(5)
+            return result()
+
+        bench.answer = answer
+        await bench.start(function_of())
+        run_id = await bench.run_of(1)
+        await asyncio.sleep(1)
+        await Worker(bench.store).sync("other", function_of("other-g", app="other"))  # the commit will be stale
+        read = bench.store._read_now
+        failures = iter([True] * 3)
+
+        def fail_at_first(reading: Any) -> Any:
+            if next(failures, False):
+                raise sqlite3.OperationalError("disk I/O error")
+            return read(reading)
+
+        bench.store._read_now = fail_at_first  # pyright: ignore[reportAttributeAccessIssue] # the fault
+        await asyncio.sleep(60)
+
+        assert await bench.status(run_id) is RunStatus.COMPLETED
+        assert bench.engine._slots.used == 0
+
+    play(scene)
+
+
+def test_a_schedule_that_cannot_be_read_stops_alone(play) -> None:
+    """Its time zone is gone with an update of the machine, say: other schedules and jobs go on."""
+
+    async def scene(bench: Bench) -> None:
+        await bench.start(function_of())
+        worker = Worker(bench.store)
+        odd, good = (function_of(f"app-{name}", triggers=[]) for name in ("odd", "good"))
+        await worker.sync("app", odd, crons=[("TZ=Mars/Base * * * * *", T0 + 1_000)])
+        await worker.sync("app", good, crons=[("* * * * *", T0 + 1_000)])
+        await bench.engine.registries.refresh(DEV)
+        await bench.engine._scheduler.reload_schedules()
+        await bench.engine.ingest([event_of(1, ts=T0 + 30_000)])
+
+        await asyncio.sleep(65)
+
+        assert sorted(call.url.partition("fnId=")[2].partition("&")[0] for call in bench.calls) == [
+            "app-f",
+            "app-good",
+            "app-good",
+        ]
+        schedules = {schedule.cron: schedule.next_at for schedule in await bench.store.load_schedules(DEV)}
+        assert schedules["TZ=Mars/Base * * * * *"] is None
+
+    play(scene)
+
+
+def test_a_bug_in_the_scheduler_is_no_end_of_it(play) -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.start(function_of())
+        claim = bench.engine._scheduler._claim
+        bugs = iter([True])
+
+        async def claim_with_a_bug(executor: Any) -> None:
+            if next(bugs, False):
+                raise RuntimeError("a bug")
+            await claim(executor)
+
+        bench.engine._scheduler._claim = claim_with_a_bug
+        await bench.engine.ingest([event_of(1, ts=bench.engine.clock.now() + 1_000)])
+
+        await asyncio.sleep(10)
+
+        assert len(bench.calls) == 1
 
     play(scene)

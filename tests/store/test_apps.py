@@ -240,6 +240,15 @@ async def test_a_schedule_of_a_function_that_comes_back_ticks_again(worker: Work
     assert await worker.store.next_schedule_due() == T0 + 5 * HOUR
 
 
+async def test_a_schedule_that_was_stopped_begins_again_with_the_next_sync(worker: Worker) -> None:
+    function = await with_schedule(worker)
+    await worker.store.submit(ticking(worker, Tick(function.id, "0 * * * *", T0 + HOUR, None, None)))
+
+    await with_schedule(worker, ("0 * * * *", T0 + 7 * HOUR))
+
+    assert await worker.store.next_schedule_due() == T0 + 7 * HOUR
+
+
 async def test_schedules_survive_a_restart(worker: Worker, database: Database) -> None:
     await with_schedule(worker)
     await database.crash(worker.store)

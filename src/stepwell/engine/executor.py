@@ -344,7 +344,7 @@ class Executor:
     async def _reload(self, live: LiveRun) -> None:
         """Read a run and the functions anew: a commit was stale. The run's lock must be held."""
         run = live.state.run
-        await self._registries.refresh(run.environment)
+        await self._until_accepted(lambda: self._registries.refresh(run.environment))
         states = await self._until_accepted(lambda: self._store.load_runs([run.id]))
         self._warm.replace(live, states[run.id])
 

@@ -19,7 +19,7 @@ from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.slots import Slots
-from stepwell.errors import StoreClosed, StoreError
+from stepwell.errors import CronError, StoreClosed, StoreError
 from stepwell.limits import CLAIM_BATCH_MAX
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.duration import time_text
@@ -118,6 +118,10 @@ class Scheduler:
                 log.warning("store.refused", error=str(error), retry_in_s=_REFUSED_DELAY_S)
                 await asyncio.sleep(_REFUSED_DELAY_S)
                 self._wakes.set()
+            except Exception:
+                log.exception("scheduler.broke", retry_in_s=_REFUSED_DELAY_S)
+                await asyncio.sleep(_REFUSED_DELAY_S)
+                self._wakes.set()
             finally:
                 self._is_busy = False
             await self._wait()
@@ -204,7 +208,11 @@ class Scheduler:
 
     def _make_tick(self, registry: Registry, schedule: DueSchedule, now: int, executor: Executor) -> Tick:
         function = registry.by_id.get(schedule.function_id)
-        next_at = parse_cron(schedule.cron).next_after(now)
+        try:
+            next_at = parse_cron(schedule.cron).next_after(now)
+        except CronError as error:  # it was good when the app was synced: its time zone is gone, say
+            log.warning("schedule.stopped", cron=schedule.cron, error=str(error))
+            function, next_at = None, None
         if function is None or function.is_archived:
             return Tick(schedule.function_id, schedule.cron, schedule.next_at, None, None)
         at_text = time_text(schedule.next_at).replace(".000Z", "Z")

@@ -75,9 +75,12 @@ from schedule
 where function_id = :function_id
 
 -- name: schedule_add
+-- One that is there keeps its time, unless it was stopped.
 insert into schedule (function_id, cron, next_at)
 values (:function_id, :cron, :next_at)
-on conflict do nothing
+on conflict (function_id, cron) do update
+set next_at = excluded.next_at
+where schedule.next_at is null
 
 -- name: schedule_remove
 delete from schedule
