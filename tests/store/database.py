@@ -123,7 +123,7 @@ class Worker:
         revision, functions = await self.store.load_functions(self.environment)
         self.registry = Registry(self.environment, revision, functions)
 
-    async def sync(
+    def registration(
         self,
         app: str,
         *functions: Function,
@@ -131,13 +131,11 @@ class Worker:
         crons: Sequence[tuple[str, int | None]] = (),
         revision: int | None = None,
         is_removed: bool = False,
-    ) -> Result:
-        """Register an app; its first function has the schedules."""
-        if revision is None:
-            revision = (await self.store.load_functions(self.environment))[0]
-        request = SyncRequest(
+    ) -> SyncRequest:
+        """Make the registration of an app; its first function has the schedules."""
+        return SyncRequest(
             app=app_of(app, environment=self.environment),
-            revision=revision,
+            revision=self.registry.revision if revision is None else revision,
             changes=[
                 FunctionChange(
                     function=function,
@@ -152,9 +150,20 @@ class Worker:
             now=self.now,
             is_removed=is_removed,
         )
+
+    async def sync(
+        self,
+        app: str,
+        *functions: Function,
+        archived: Sequence[FunctionId] = (),
+        crons: Sequence[tuple[str, int | None]] = (),
+        is_removed: bool = False,
+    ) -> Result:
+        """Register an app as things are now."""
+        await self.refresh()
+        request = self.registration(app, *functions, archived=archived, crons=crons, is_removed=is_removed)
         result = await self.store.submit(request)
-        if result.verdict is Verdict.COMMITTED:
-            await self.refresh()
+        await self.refresh()
         return result
 
     # -- events -----------------------------------------------------------------------------------------------------

@@ -50,14 +50,11 @@ async def test_a_sync_raises_the_revision(worker: Worker) -> None:
 
 
 async def test_of_two_syncs_at_once_one_is_stale(worker: Worker) -> None:
-    revision = worker.registry.revision
+    registrations = [worker.registration(name, function_of(f"{name}-f", app=name)) for name in ("one", "two")]
 
-    results = await asyncio.gather(
-        worker.sync("one", function_of("one-f", app="one"), revision=revision),
-        worker.sync("two", function_of("two-f", app="two"), revision=revision),
-    )
+    results = await worker.submit_together(registrations)
 
-    assert [found.verdict for found in results] == [Verdict.COMMITTED, Verdict.STALE]
+    assert [getattr(found, "verdict", found) for found in results] == [Verdict.COMMITTED, Verdict.STALE]
     assert sorted(await loaded(worker)) == ["app-f", "one-f"]
 
 

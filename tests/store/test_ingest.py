@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import pytest
 
@@ -90,12 +88,11 @@ async def test_a_batch_that_was_planned_with_older_functions_is_stale_and_change
 async def test_a_sync_in_the_same_transaction_makes_an_ingest_stale(worker: Worker) -> None:
     intake = worker.intake(event_of())
 
-    _, result = await asyncio.gather(
-        worker.sync("other", function_of("other-g", app="other"), revision=worker.registry.revision),
-        worker.store.submit(worker.ingestion(intake)),
-    )
+    registration = worker.registration("other", function_of("other-g", app="other"))
 
-    assert result.verdict is Verdict.STALE
+    results = await worker.submit_together([registration, worker.ingestion(intake)])
+
+    assert [getattr(found, "verdict", found) for found in results] == [Verdict.COMMITTED, Verdict.STALE]
     assert await worker.store.load_event(intake.event.id) is None
 
 
