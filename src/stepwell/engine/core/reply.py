@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 from multidict import CIMultiDict
 
+from stepwell.engine.core.failure import server_error_body, standard_error
 from stepwell.engine.core.model import ErrorBody, ErrorReply, OpsReply, Reply, ResultReply
 from stepwell.engine.core.retry import parse_retry_after
-from stepwell.engine.core.run import server_error_body, standard_error
 from stepwell.limits import OPS_PER_REPLY_MAX, REPLY_BYTES_MAX
 from stepwell.protocol import headers as names
 from stepwell.protocol.canonical import NotJson, canonical, decode, encode_text

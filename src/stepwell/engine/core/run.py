@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, assert_never, cast
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
+from stepwell.engine.core.end import end_run
+from stepwell.engine.core.failure import error_json, server_error_body, standard_error
 from stepwell.engine.core.model import (
     Attempt,
-    Draft,
     ErrorBody,
     ErrorReply,
     Function,
@@ -44,9 +45,15 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.retry import retry_delay_ms
 from stepwell.engine.core.state import RunState, member_bytes
 from stepwell.errors import DurationError
-from stepwell.limits import LOST_ATTEMPTS_MAX, PLACE_KEPT_MS, SLEEP_MS_MAX, STATE_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
-from stepwell.protocol import event as events
-from stepwell.protocol.canonical import Json, NotJson, canonical, decode, encode, encode_text
+from stepwell.limits import (
+    LOST_ATTEMPTS_MAX,
+    PLACE_KEPT_MS,
+    SLEEP_MS_MAX,
+    STATE_BYTES_MAX,
+    STEP_OUTPUT_BYTES_MAX,
+    STEPS_PER_RUN_MAX,
+)
+from stepwell.protocol.canonical import Json, NotJson, canonical
 from stepwell.protocol.duration import duration_ms, parse_time
 from stepwell.protocol.ids import COMPLETE, DISCOVER, AttemptId, JobId, StepId
 from stepwell.protocol.ops import RACE, Op, OpCode
@@ -148,7 +155,7 @@ def fire(state: RunState, job: Job, *, at: int) -> Transition:
 
 def cancel(state: RunState, function: Function, *, at: int, reason: str) -> Transition:
     """Cancel a run that isn't finished. Calls in progress go on, but their replies change nothing."""
-    return _end(state, function, None, RunStatus.CANCELLED, at=at, output=b"{}", reason=reason)
+    return end_run(state, function, None, RunStatus.CANCELLED, at=at, output=b"{}", reason=reason)
 
 
 def fail_lost(state: RunState, job: Job, function: Function, *, at: int) -> Transition:
@@ -158,7 +165,7 @@ def fail_lost(state: RunState, job: Job, function: Function, *, at: int) -> Tran
         message=f"{job.lost_count} attempts in a row never came back (limit {LOST_ATTEMPTS_MAX}):"
         " the server stopped while each was under way",
     )
-    return _end(
+    return end_run(
         state,
         function,
         job,
@@ -168,11 +175,6 @@ def fail_lost(state: RunState, job: Job, function: Function, *, at: int) -> Tran
         reason="attempts_lost",
         error=error,
     )
-
-
-def server_error_body(error: ErrorBody) -> bytes:
-    """Encode the output of a run that failed by an error that the server made (protocol 4.9.4)."""
-    return b'{"error":' + _error_json(error, f"{error.name}: {error.message}") + b"}"
 
 
 class _Change:
@@ -249,8 +251,8 @@ class _Change:
         if self._is_done(op.id):
             return
         error = standard_error(op.error, fallback=f"step {op.title!r} failed")
-        self.outcome, self.error = Outcome.FAILED, _error_json(error)
-        self._record(op, b'{"error":%b}' % _error_json(error), None)
+        self.outcome, self.error = Outcome.FAILED, error_json(error)
+        self._record(op, b'{"error":%b}' % error_json(error), None)
 
     def take_step_error(self, op: Op, reply: OpsReply, joined: bool) -> None:
         if op.id == COMPLETE:
@@ -258,7 +260,7 @@ class _Change:
             self.take_error(
                 ErrorReply(
                     error=error,
-                    output=_error_json(error),
+                    output=error_json(error),
                     no_retry=reply.no_retry,
                     retry_after_ms=reply.retry_after_ms,
                 )
@@ -267,7 +269,7 @@ class _Change:
             self.take_failed(op, reply, joined)
         elif not self._is_done(op.id):
             error = standard_error(op.error, fallback=f"step {op.title!r} failed")
-            self._retry(_error_json(error), reply.retry_after_ms)
+            self._retry(error_json(error), reply.retry_after_ms)
 
     def take_planned(self, op: Op, _reply: OpsReply, joined: bool) -> None:
         if self._is_new(op):
@@ -306,7 +308,7 @@ class _Change:
     # -- ends and errors ----------------------------------------------------------------------------------------
 
     def finish(self, output: bytes) -> None:
-        self.final = _end(
+        self.final = end_run(
             self.state,
             self.function,
             self.job,
@@ -318,11 +320,11 @@ class _Change:
         )
 
     def take_error(self, reply: ErrorReply) -> None:
-        error = _error_json(reply.error)
+        error = error_json(reply.error)
         if reply.no_retry is True or self.job.attempt + 1 >= self.job.max_attempts:
             text = "NonRetriableError" if reply.no_retry else "invalid status code: 500"
             self.outcome, self.error = Outcome.FAILED, error
-            self.final = _end(
+            self.final = end_run(
                 self.state,
                 self.function,
                 self.job,
@@ -340,8 +342,8 @@ class _Change:
 
     def fail_by_server(self, name: str, message: str) -> None:
         error = ErrorBody(name=name, message=message)
-        self.outcome, self.error = Outcome.FAILED, _error_json(error)
-        self.final = _end(
+        self.outcome, self.error = Outcome.FAILED, error_json(error)
+        self.final = end_run(
             self.state,
             self.function,
             self.job,
@@ -554,74 +556,15 @@ def _discovery(
     return run, (discovery,)
 
 
-def _end(
-    state: RunState,
-    function: Function,
-    job: Job | None,
-    status: RunStatus,
-    *,
-    at: int,
-    output: bytes,
-    reason: str | None = None,
-    error: ErrorBody | None = None,
-    error_text: str | None = None,
-    run: Run | None = None,
-    steps: list[Step] | None = None,
-) -> Transition:
-    """End a run in a final status, with the internal events that say so (protocol 2.6)."""
-    run = run or msgspec.structs.replace(state.run, version=state.run.version + 1)
-    run = msgspec.structs.replace(run, status=status, ended_at=at, output=output, reason=reason)
-    drafts = _final_events(state, run, function, error, error_text)
-    return Transition(run=run, at=at, job=job, steps=tuple(steps or ()), events=drafts)
-
-
-def _final_events(
-    state: RunState, run: Run, function: Function, error: ErrorBody | None, error_text: str | None
-) -> tuple[Draft, ...]:
-    event = state.event
-    if _is_about_an_end(event):
-        return ()
-    assert run.output is not None
-    members = [b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()]
-    if error is not None:
-        members.append(b'"error":' + _error_json(error, error_text or f"{error.name}: {error.message}"))
-    members += [
-        b'"event":' + event,
-        b'"events":[' + event + b"]",
-        b'"function_id":' + encode_text(function.slug),
-    ]
-    if run.status is not RunStatus.CANCELLED:
-        members.append(b'"result":' + run.output)
-    members.append(b'"run_id":' + encode_text(run.id) + b"}")
-    data = b",".join(members)
-    drafts = [Draft(events.FINISHED, data)]
-    if run.status is RunStatus.FAILED:
-        drafts.append(Draft(events.FAILED, data, run.id))
-    elif run.status is RunStatus.CANCELLED:
-        drafts.append(Draft(events.CANCELLED, data, run.id))
-    return tuple(drafts)
-
-
-def _is_about_an_end(event: bytes) -> bool:
-    """Events of ends lead to none of their own, so that failure handlers can't loop (protocol 2.6)."""
-    if events.INTERNAL_PREFIX.encode() not in event:
-        return False
-    return msgspec.json.decode(event, type=_Named).name in (events.FINISHED, events.FAILED)
-
-
-class _Named(msgspec.Struct):
-    name: str
-
-
 def _wakes_at(op: Op, at: int) -> int:
     """Read when a sleep ends: a duration or an instant, in ``opts.duration`` or in the name (protocol 4.8)."""
-    text: Json = op.option("duration") or op.name
+    text: Json = op.option("duration") or (op.name if op.name is not None else op.option("duration"))
     wakes_at: int | None = None
     if isinstance(text, str):
         wakes_at = parse_time(text)
         if wakes_at is None:
             try:
-                wakes_at = at + duration_ms(text)
+                wakes_at = at + (duration_ms(text) if text else 0)  # TypeScript 3 writes less than a second as nothing
             except DurationError:
                 wakes_at = None
     if wakes_at is None:
@@ -640,56 +583,3 @@ def _payload(data: msgspec.Raw) -> tuple[bytes, bytes | None]:
     except NotJson as error:
         raise _RunFails("InvalidOutput", f"a result can't be stored: {error}") from None
     return output, original
-
-
-def standard_error(raw: Json, *, fallback: str) -> ErrorBody:
-    """Make a standard error of whatever an SDK reports as one (protocol 4.6.1).
-
-    A string that holds JSON is parsed once more; missing names and messages get defaults.
-    """
-    if isinstance(raw, str):
-        try:
-            inner: Json = decode(raw.encode("utf-8", "replace"))
-        except NotJson:
-            inner = None
-        if not isinstance(inner, dict):
-            return ErrorBody(name="Error", message=raw or fallback)
-        raw = cast("dict[str, Json]", inner)
-    if not isinstance(raw, dict):
-        return ErrorBody(name="Error", message=fallback)
-    fields = cast("dict[str, Json]", raw)
-    name, message, stack = fields.get("name"), fields.get("message"), fields.get("stack")
-    return ErrorBody(
-        name=name if isinstance(name, str) and name else "Error",
-        message=message if isinstance(message, str) and message else fallback,
-        stack=stack if isinstance(stack, str) and stack else None,
-        cause=_raw_or_none(fields.get("cause")),
-        data=_raw_or_none(fields.get("data")),
-    )
-
-
-def _raw_or_none(value: Json) -> msgspec.Raw | None:
-    if value is None:
-        return None
-    try:
-        return msgspec.Raw(encode(value))
-    except NotJson:
-        return None
-
-
-def _error_json(error: ErrorBody, text: str | None = None) -> bytes:
-    """Encode a standard error in canonical form: only the keys that SDKs may see (protocol 4.4)."""
-    fields: dict[str, bytes] = {"name": _text(error.name), "message": _text(error.message)}
-    if error.stack is not None:
-        fields["stack"] = _text(error.stack)
-    if error.cause is not None:
-        fields["cause"] = bytes(error.cause)
-    if error.data is not None:
-        fields["data"] = bytes(error.data)
-    if text is not None:
-        fields["error"] = _text(text)
-    return b"{" + b",".join(b'"%b":%b' % (key.encode(), fields[key]) for key in sorted(fields)) + b"}"
-
-
-def _text(text: str) -> bytes:
-    return encode_text(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,70 @@
+"""The end of a run: its final transition, with the internal events that tell of it (protocol 2.6, 4.11)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stepwell.engine.core.failure import error_json
+from stepwell.engine.core.model import Draft, ErrorBody, Function, Job, Run, RunStatus, Step, Transition
+from stepwell.engine.core.state import RunState
+from stepwell.protocol import event as events
+from stepwell.protocol.canonical import encode_text
+
+
+def end_run(
+    state: RunState,
+    function: Function,
+    job: Job | None,
+    status: RunStatus,
+    *,
+    at: int,
+    output: bytes,
+    reason: str | None = None,
+    error: ErrorBody | None = None,
+    error_text: str | None = None,
+    run: Run | None = None,
+    steps: list[Step] | None = None,
+) -> Transition:
+    """End a run in a final status, with the internal events that say so (protocol 2.6)."""
+    run = run or msgspec.structs.replace(state.run, version=state.run.version + 1)
+    run = msgspec.structs.replace(run, status=status, ended_at=at, output=output, reason=reason)
+    drafts = _final_events(state, run, function, error, error_text)
+    return Transition(run=run, at=at, job=job, steps=tuple(steps or ()), events=drafts)
+
+
+def _final_events(
+    state: RunState, run: Run, function: Function, error: ErrorBody | None, error_text: str | None
+) -> tuple[Draft, ...]:
+    event = state.event
+    if _is_about_an_end(event):
+        return ()
+    assert run.output is not None
+    members = [b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()]
+    if error is not None:
+        members.append(b'"error":' + error_json(error, error_text or f"{error.name}: {error.message}"))
+    members += [
+        b'"event":' + event,
+        b'"events":[' + event + b"]",
+        b'"function_id":' + encode_text(function.slug),
+    ]
+    if run.status is not RunStatus.CANCELLED:
+        members.append(b'"result":' + run.output)
+    members.append(b'"run_id":' + encode_text(run.id) + b"}")
+    data = b",".join(members)
+    drafts = [Draft(events.FINISHED, data)]
+    if run.status is RunStatus.FAILED:
+        drafts.append(Draft(events.FAILED, data, run.id))
+    elif run.status is RunStatus.CANCELLED:
+        drafts.append(Draft(events.CANCELLED, data, run.id))
+    return tuple(drafts)
+
+
+def _is_about_an_end(event: bytes) -> bool:
+    """Events of ends lead to none of their own, so that failure handlers can't loop (protocol 2.6)."""
+    if events.INTERNAL_PREFIX.encode() not in event:
+        return False
+    return msgspec.json.decode(event, type=_Named).name in (events.FINISHED, events.FAILED)
+
+
+class _Named(msgspec.Struct):
+    name: str
