@@ -98,9 +98,14 @@ class AppThread:
     def __init__(self, app: Stepwell) -> None:
         self._port = Port()
         self.url = f"http://127.0.0.1:{self._port.number}/"
-        config = uvicorn.Config(app.asgi(), port=self._port.number, log_level="error", lifespan="off", loop="asyncio")
+        config = uvicorn.Config(app.asgi(), port=self._port.number, log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="app")
+        self._app = app
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="app")
+
+    async def _serve(self) -> None:
+        await self._server.serve()
+        await self._app.client.aclose()
 
     def __enter__(self) -> AppThread:
         self._thread.start()
