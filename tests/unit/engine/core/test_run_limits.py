@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from stepwell.engine.core.model import RunStatus
 from stepwell.engine.core.run import Policy
 from stepwell.limits import STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
-from tests.unit.engine.making import Machine, op, ops, result
+from stepwell.protocol.ops import Op
+from tests.unit.engine.making import Machine, op, ops, result, step_id
 
 
 def test_a_run_of_exactly_1000_steps_ends_well() -> None:
@@ -150,3 +152,22 @@ def test_steps_of_one_reply_count_together() -> None:
 
     assert machine.run.reason == "InngestErrStateOverflowed"
     assert machine.last.steps == ()
+
+
+@pytest.mark.parametrize("code", ["StepRun", "Step", "RunComplete"])
+@pytest.mark.parametrize("data", [b"1e400", b"9" * 5_000, b'"\xff"', b"[" * 2_000 + b"]" * 2_000])
+def test_a_result_that_cannot_be_passed_on_fails_the_run(code: str, data: bytes) -> None:
+    machine = Machine()
+
+    machine.reply(ops(Op(id=step_id("a"), op=code, data=msgspec.Raw(data))))
+
+    assert (machine.run.status, machine.run.reason) == (RunStatus.FAILED, "InvalidOutput")
+    assert machine.memo("a") is None
+
+
+def test_a_sleep_that_says_nothing_fails_the_run() -> None:
+    machine = Machine()
+
+    machine.reply(ops(Op(id=step_id("a"), op="Sleep")))
+
+    assert (machine.run.status, machine.run.reason) == (RunStatus.FAILED, "InvalidSleep")
