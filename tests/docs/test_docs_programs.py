@@ -135,7 +135,7 @@ class Terminals:
             self._beside[name].wait()
         with (self._folder / "beside.log").open("ab") as log:
             self._beside[name] = subprocess.Popen(
-                f"exec {text.strip()}" if "=" not in name else f"env {text.strip()}",
+                f"exec env {text.strip()}",  # in the place of the shell, so that it is what is killed
                 shell=True,
                 cwd=self._folder,
                 env=self._environ,
