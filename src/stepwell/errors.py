@@ -9,12 +9,9 @@ StepwellError
 │   ├── FunctionConfigError   a function's configuration is invalid (the sync is refused)
 │   ├── EventError            an event is malformed or over a limit
 │   └── StepUsageError        steps are used in a way that can't be made durable
-├── AppError                  the user's app answered badly
-│   └── SyncError             an app could not be synced
 ├── SendError                 the server didn't accept events
 ├── StoreError                the database failed
 │   └── StoreClosed           the store is shutting down
-├── InternalError             a bug of ours
 └── FunctionError             control flow in user code
     ├── NonRetriableError     fail now, without further attempts
     ├── RetryAfterError       try again after a given time
@@ -88,18 +85,6 @@ class StepUsageError(UsageError):
     code = "step_usage"
 
 
-class AppError(StepwellError):
-    """The user's app answered badly."""
-
-    code = "app"
-
-
-class SyncError(AppError):
-    """An app could not be synced; the message says the URL tried, the answer and the fix."""
-
-    code = "sync_failed"
-
-
 class SendError(StepwellError):
     """The server didn't accept the events; ``status`` is its HTTP status, or None when it wasn't reached."""
 
@@ -120,12 +105,6 @@ class StoreClosed(StoreError):
     """The store is shutting down and takes no more work."""
 
     code = "store_closed"
-
-
-class InternalError(StepwellError):
-    """A bug of ours."""
-
-    code = "internal"
 
 
 class FunctionError(StepwellError):

@@ -6,7 +6,6 @@ from typing import Final
 
 SDK: Final = "X-Inngest-SDK"
 FRAMEWORK: Final = "X-Inngest-Framework"
-PLATFORM: Final = "X-Inngest-Platform"
 ENV: Final = "X-Inngest-Env"
 SERVER_KIND: Final = "X-Inngest-Server-Kind"
 EXPECTED_SERVER_KIND: Final = "X-Inngest-Expected-Server-Kind"
@@ -20,8 +19,6 @@ EVENT_ID_SEED: Final = "X-Inngest-Event-Id-Seed"
 RUN_ID: Final = "X-Run-ID"
 REQUEST_ID: Final = "X-Request-ID"
 STEP_ID: Final = "X-Inngest-Step-ID"
-GENERATION_ID: Final = "X-Inngest-Generation-ID"
-JOB_ID: Final = "X-Inngest-Job-ID"
 
 SERVER_KIND_DEV: Final = "dev"
 SERVER_KIND_CLOUD: Final = "cloud"
