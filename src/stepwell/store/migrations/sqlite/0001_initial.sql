@@ -1,3 +1,4 @@
+-- stepwell: expand
 -- The schema. Instants are Unix milliseconds UTC; payloads are blobs of canonical JSON.
 --
 -- event ──▶ run ──▶ job (what is to do)      attempt (what was tried)      step (what is known: the memo)
@@ -172,3 +173,5 @@ create table job (
 ) strict, without rowid;
 
 create index job_due on job (partition, due_at) where owner is null;
+-- Replicas look for jobs that are leased to them, and to dead ones.
+create index job_owner on job (owner) where owner is not null;
