@@ -1,8 +1,10 @@
 """Measure Stepwell beside the floor server, in the same run, and print a table of medians and ratios.
 
-    ./dev bench                      all workloads, five rounds
+    ./dev bench                             all workloads, five rounds, on SQLite
     ./dev bench --rounds 3 noop steps3
-    ./dev bench --signed             with signing keys, in production mode
+    ./dev bench --signed                    with signing keys, in production mode
+    ./dev bench --db postgres               on a private PostgreSQL, a database each; with replicas and statements
+    ./dev bench --db postgres replicas --replicas 1,2
 
 Both servers run at once but only one is measured at a time, in turns, so that a noisy machine is noisy for both. The
 floor server does the least that a durable server can do (``yardstick/floor_server.py``): the ratio says what the rest
@@ -13,24 +15,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-YARDSTICK: Final = Path(__file__).parent / "yardstick"
-START_S: Final = 30
+from bench import replicas
+from bench.server import YARDSTICK, Server, floor, idle, stepwell
+from bench.statements import LOG_SETTINGS, counted
+from tests.postgres import Postgres, system, wheel
+
 WORKLOAD_S: Final = 300
-SIGNING_KEY: Final = "signkey-bench-" + "ab" * 32
-EVENT_KEY: Final = "bench-event-key"
+IDLE_S: Final = 5.0
+IDLE_STATEMENTS_S: Final = 30.0
+"""Long enough for several heartbeats."""
+TEXTS_SHOWN_MAX: Final = 30
+TEXT_CHARS_MAX: Final = 100
 
 Line = dict[str, Any]
 
@@ -95,49 +101,12 @@ WORKLOADS: Final = {
         has_floor=False,
     ),
 }
-
-
-class Server(NamedTuple):
-    """A server under measurement."""
-
-    name: str
-    url: str
-    pid: int
-    arguments: tuple[str, ...] = ()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def started(command: list[str], port: int, log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends; raises with its output when it doesn't come up."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + START_S
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{command[0:4]} did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
+POSTGRES_WORKLOADS: Final = ("statements", "replicas")
+STATEMENT_LOADS: Final = (
+    ("many runs at once", ("steps3", "--n", "500"), 3 * 500),
+    ("20 runs a second", ("latency", "--n", "100"), 3 * 100),
+)
+"""Title, workload of three steps a run, and its steps."""
 
 
 def measure(server: Server, workload: Workload) -> list[Line]:
@@ -152,60 +121,7 @@ def measure(server: Server, workload: Workload) -> list[Line]:
     return lines
 
 
-def idle(server: Server, seconds: float) -> tuple[float, float]:
-    """Return the share of one core that a server uses when nothing happens, and its resident megabytes."""
-    ticks = os.sysconf("SC_CLK_TCK")
-
-    def cpu() -> float:
-        fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / ticks
-
-    before = cpu()
-    time.sleep(seconds)
-    used = (cpu() - before) / seconds * 100
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    rss_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    return used, rss_kb / 1024
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default all")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--signed", action="store_true", help="production mode, signed both ways")
-    options = parser.parse_args()
-    unknown = set(options.workloads) - set(WORKLOADS)
-    if unknown:
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}")
-    names = options.workloads or list(WORKLOADS)
-    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
-        work = Path(folder)
-        floor_port, our_port = free_port(), free_port()
-        ours = [sys.executable, "-m", "stepwell.cli.main"]
-        arguments: tuple[str, ...] = ()
-        if options.signed:
-            ours += ["start", "--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY, "--api-token", "bench-api-token"]
-            arguments = ("--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY)
-        else:
-            ours += ["dev", "--no-discovery"]
-        ours += ["--port", str(our_port), "--db", str(work / "ours.db")]
-        floor = [sys.executable, str(YARDSTICK / "floor_server.py"), str(floor_port), str(work / "floor.db")]
-        with (
-            started(floor, floor_port, work / "floor.log") as floor_process,
-            started(ours, our_port, work / "ours.log") as our_process,
-        ):
-            servers = [
-                Server("floor", f"http://127.0.0.1:{floor_port}", floor_process.pid),
-                Server("stepwell", f"http://127.0.0.1:{our_port}", our_process.pid, arguments),
-            ]
-            used, rss_mb = idle(servers[1], 5)
-            report(names, servers, options.rounds)
-            after, rss_after_mb = idle(servers[1], 5)
-    print(f"\nidle: {used:.2f} % of a core, {rss_mb:.0f} MB; after the load {after:.2f} %, {rss_after_mb:.0f} MB")
-    return 0
-
-
-def report(names: list[str], servers: list[Server], rounds: int) -> None:
+def report(names: Iterable[str], servers: Sequence[Server], rounds: int) -> None:
     print(f"{'':34} {'floor':>10} {'stepwell':>10} {'':9} {'ratio':>6}   (medians of {rounds})")
     for name in names:
         workload = WORKLOADS[name]
@@ -220,10 +136,113 @@ def report(names: list[str], servers: list[Server], rounds: int) -> None:
                 for server, some in lines.items()
             }
             medians = {server: statistics.median(values) for server, values in found.items() if values}
-            ours, floor = medians["stepwell"], medians.get("floor")
-            shown = f"{floor:10,.1f}" if floor is not None else f"{'-':>10}"
-            ratio = "" if floor is None else f"{ours / floor if row.is_rate else floor / ours:6.2f}"
+            ours, least = medians["stepwell"], medians.get("floor")
+            shown = f"{least:10,.1f}" if least is not None else f"{'-':>10}"
+            ratio = "" if least is None else f"{ours / least if row.is_rate else least / ours:6.2f}"
             print(f"{row.title:34} {shown} {ours:10,.1f} {row.unit:9} {ratio:>6}", flush=True)
+
+
+def report_statements(postgres: Postgres, db: str, server: Server, *, with_texts: bool) -> None:
+    """Print what PostgreSQL is asked: for a step under load, for a step alone, and in a minute with nothing to do."""
+    print()
+    for title, arguments, steps in STATEMENT_LOADS:
+        with counted(postgres, db) as found:
+            measure(server, Workload(arguments, ()))
+        print(f"{title:34} {found.total() / steps:10.2f} statements a step", flush=True)
+        show_texts(found if with_texts else Counter())
+    with counted(postgres, db) as found:
+        time.sleep(IDLE_STATEMENTS_S)
+    print(f"{'with nothing to do':34} {found.total() * 60 / IDLE_STATEMENTS_S:10.2f} statements a minute", flush=True)
+    show_texts(found if with_texts else Counter())
+
+
+def show_texts(found: Counter[str]) -> None:
+    for text, count in found.most_common(TEXTS_SHOWN_MAX):
+        print(f"{count:8} {text[:TEXT_CHARS_MAX]}")
+
+
+@contextmanager
+def databases(kind: str, folder: Path) -> Generator[tuple[Callable[[str], str], Postgres | None]]:
+    """Give what makes a new database of a name, and the PostgreSQL that it is on, if any."""
+    if kind == "sqlite":
+        yield lambda name: str(folder / f"{name}.db"), None
+        return
+    installation = system() or wheel()
+    print(f"PostgreSQL {installation.version}, durable")
+    with Postgres(installation, is_durable=True, settings=LOG_SETTINGS) as postgres:
+        yield lambda name: postgres.create_database(), postgres
+
+
+def main() -> int:
+    options = parsed()
+    with (
+        tempfile.TemporaryDirectory(prefix="stepwell-bench-") as name,
+        databases(options.db, folder := Path(name)) as (create_database, postgres),
+    ):
+        workloads = [workload for workload in options.workloads if workload in WORKLOADS]
+        if workloads:
+            our_db = create_database("ours")
+            with (
+                floor(create_database("floor"), folder) as least,
+                stepwell(our_db, folder, is_signed=options.signed) as ours,
+            ):
+                used, rss_mb = idle(ours, IDLE_S)
+                report(workloads, [least, ours], options.rounds)
+                after, rss_after_mb = idle(ours, IDLE_S)
+                print(f"\nidle: {used:.2f} % of a core, {rss_mb:.0f} MB; ", end="")
+                print(f"after the load {after:.2f} %, {rss_after_mb:.0f} MB", flush=True)
+        if postgres is not None and "statements" in options.workloads:
+            db = create_database("statements")
+            with stepwell(db, folder, is_signed=options.signed) as ours:
+                report_statements(postgres, db, ours, with_texts=options.texts)
+        if postgres is not None and "replicas" in options.workloads:
+            replicas.report(
+                lambda: create_database("replicas"),
+                folder,
+                options.replicas,
+                rounds=options.rounds,
+                is_signed=options.signed,
+            )
+    return 0
+
+
+class Options(argparse.Namespace):
+    """What the command line says."""
+
+    workloads: list[str]
+    db: str
+    rounds: int
+    replicas: list[int]
+    signed: bool
+    texts: bool
+
+
+def parsed() -> Options:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    known = [*WORKLOADS, *POSTGRES_WORKLOADS]
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(known)}; default all")
+    parser.add_argument("--db", choices=("sqlite", "postgres"), default="sqlite", help="default sqlite")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--signed", action="store_true", help="production mode, signed both ways")
+    parser.add_argument(
+        "--replicas",
+        type=counts,
+        default=[1, 2, 4],
+        metavar="N,N",
+        help="numbers of replicas to compare; default 1,2,4",
+    )
+    parser.add_argument("--texts", action="store_true", help="show which statements were counted")
+    options = parser.parse_args(namespace=Options())
+    possible = known if options.db == "postgres" else [*WORKLOADS]
+    options.workloads = options.workloads or possible
+    unknown = sorted(set(options.workloads) - set(possible))
+    if unknown:
+        parser.error(f"no such workload on {options.db}: {', '.join(unknown)}")
+    return options
+
+
+def counts(text: str) -> list[int]:
+    return sorted({int(number) for number in text.split(",")})
 
 
 if __name__ == "__main__":

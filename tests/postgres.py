@@ -180,7 +180,7 @@ class Postgres:
         self.installation = installation or wheel()
         self._folder = _workshop(in_memory=not is_durable).new_folder()
         self._data = self._folder / "data"
-        self._log = self._folder / "log"
+        self.log_path = self._folder / "log"
         # Bound, not listening: with SO_REUSEADDR, which PostgreSQL sets, it can listen there, and nobody else is given
         # the port while it is down.
         self._reservation = socket.socket()
@@ -225,7 +225,7 @@ class Postgres:
         """Start it, and wait until it accepts connections; after a kill, that is when it has recovered."""
         assert not self.is_running, "it runs already"
         is_first = self._child is None
-        with self._log.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(
                 [_programs(self.installation) / "postgres", "-D", self._data],
                 cwd=self._folder,
@@ -331,7 +331,7 @@ class Postgres:
 
     def log(self) -> str:
         """Return the end of its log, over all its starts."""
-        return self._log.read_text(errors="replace")[-_LOG_CHARS_MAX:] if self._log.exists() else ""
+        return self.log_path.read_text(errors="replace")[-_LOG_CHARS_MAX:] if self.log_path.exists() else ""
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
