@@ -57,6 +57,26 @@ async def test_ten_that_start_together_build_an_index_once(database: PostgresDat
     assert sorted(name for done in names for name in done) == [ONE.name, TWO.name, INDEX.name]
 
 
+async def test_who_waits_for_its_turn_is_not_waited_for_by_an_index(database: PostgresDatabase) -> None:
+    """A session that waited inside a statement would hold a snapshot, which the build of the index waits for."""
+    await database.migrate(ONE, TWO, now=NOW)
+    first, second, writer = [await database.connect() for _ in range(3)]
+    transaction = writer.transaction()
+    await transaction.start()
+    await writer.execute(f"insert into {SCHEMA}.one default values")
+
+    building = asyncio.create_task(run(database, first, ONE, TWO, INDEX))
+    while not await writer.fetchval("select count(*) from pg_locks where not granted"):
+        assert not building.done()
+    waiting = asyncio.create_task(run(database, second, ONE, TWO, INDEX))
+    await asyncio.wait([waiting], timeout=0.3)
+    assert not waiting.done()
+    await transaction.rollback()
+
+    assert await building == [INDEX.name]
+    assert await waiting == []
+
+
 async def test_what_was_cut_off_without_a_transaction_is_run_again(database: PostgresDatabase) -> None:
     cut = INDEX._replace(text=INDEX.text + "select 1 / 0;\n")
     with pytest.raises(StoreError, match=r"0003_index.sql failed, a part of it may have been kept"):
