@@ -11,6 +11,7 @@ StepwellError
 │   └── StepUsageError        steps are used in a way that can't be made durable
 ├── SendError                 the server didn't accept events
 ├── StoreError                the database failed
+│   ├── StoreUnavailable      it can't be reached or can't write now: the same may go through later
 │   └── StoreClosed           the store is shutting down
 └── FunctionError             control flow in user code
     ├── NonRetriableError     fail now, without further attempts
@@ -99,6 +100,15 @@ class StoreError(StepwellError):
     """The database failed; nothing of the transaction was written, unless the message says that it isn't known."""
 
     code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """The database can't be reached, or can't write, now: it restarts, fails over, its disk is full.
+
+    Whether a commit went through isn't known when the connection broke in the middle of it.
+    """
+
+    code = "store_unavailable"
 
 
 class StoreClosed(StoreError):

@@ -83,7 +83,7 @@ async def test_runs_are_filtered(world: World) -> None:
 
 
 async def test_runs_are_found_by_the_name_of_a_common_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.store.sqlite_read._RARE_EVENTS_MAX", 1)
+    monkeypatch.setattr("stepwell.store.read._RARE_EVENTS_MAX", 1)
     await world.register("f", "g")
     ids = [(await world.run("f"))["id"] for _ in range(3)]
     await world.run("g")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,11 +16,10 @@ from stepwell.engine.core import run as run_machine
 from stepwell.engine.core.state import RunState
 from stepwell.engine.executor import Executor
 from stepwell.engine.scheduler import Scheduler
-from stepwell.store.group_commit import GroupCommit
+from stepwell.store import group_commit, sqlite
+from stepwell.store.batch import Batch
 from stepwell.store.interface import CommitRequest, IngestRequest, Request, Result, Verdict
-from stepwell.store.query import Query
-from stepwell.store.rows import Row
-from stepwell.store.sqlite_batch import Batch, Statements
+from stepwell.store.query import Statement, load_queries
 from tests.simulation.world import Faults, PromiseBroken, SimulatedStore, World
 
 FIRST, WORLDS_MAX = 50, 40
@@ -34,43 +33,27 @@ DOUBLES = Faults(doubled_commit=0.2)
 
 def statement(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     """Put another text in the place of a query."""
-    many, one = Statements.many, Statements.one
-
-    def other(self: Statements) -> Query:
-        return self._queries[name]._replace(text=text)
-
-    def broken_many(self: Statements, asked: str, rows: Sequence[Row], /, **parameters: Any) -> list[Row]:
-        if asked != name:
-            return many(self, asked, rows, **parameters)
-        query = other(self)
-        values = [value for row in rows for value in row]
-        return self._db.execute(query.over(len(rows)), values).fetchall() if rows else []
-
-    def broken_one(self: Statements, asked: str, /, **parameters: Any) -> list[Row]:
-        if asked != name:
-            return one(self, asked, **parameters)
-        return self._db.execute(text, [parameters[key] for key in self._queries[name].parameters]).fetchall()
-
-    monkeypatch.setattr(Statements, "many", broken_many)
-    monkeypatch.setattr(Statements, "one", broken_one)
+    queries = load_queries("sqlite")
+    monkeypatch.setitem(queries, name, queries[name]._replace(text=text))
+    monkeypatch.setattr(sqlite, "_text", sqlite._text.__wrapped__)
 
 
 def no_version_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted = Batch._accepted_commits
+    accept = Batch._accept_commits
 
     def accept_whatever(self: Batch) -> Any:
         requests: list[Request] = []
         for request in self._requests:
             if isinstance(request, CommitRequest):
                 transition = request.transition
-                [(_, version, _)] = self._sql.many("run_versions", [(transition.run.id,)])
+                [(_, version, _)] = yield Statement("run_versions", [(transition.run.id,)])
                 run = msgspec.structs.replace(transition.run, version=version + 1)
                 request = request._replace(transition=msgspec.structs.replace(transition, run=run))
             requests.append(request)
         self._requests = requests
-        return accepted(self)
+        return (yield from accept(self))
 
-    monkeypatch.setattr(Batch, "_accepted_commits", accept_whatever)
+    monkeypatch.setattr(Batch, "_accept_commits", accept_whatever)
 
 
 NO_FENCE = """
@@ -98,13 +81,13 @@ def timer_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def handed_over_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    hand_over = GroupCommit._hand_over
+    hand_over = group_commit._hand_over
 
-    def twice(self: GroupCommit, done: Callable[[Result], None], result: Result) -> None:
-        hand_over(self, done, result)
-        hand_over(self, done, result)
+    def twice(done: Callable[[Result], None], result: Result) -> None:
+        hand_over(done, result)
+        hand_over(done, result)
 
-    monkeypatch.setattr(GroupCommit, "_hand_over", twice)
+    monkeypatch.setattr(group_commit, "_hand_over", twice)
 
 
 def slots_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,24 +95,24 @@ def slots_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leases_of_the_dead_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    statement(monkeypatch, "job_release", "select 1 where ? is null")
+    statement(monkeypatch, "job_release_orphans", "select 1 where 1 = 0")
 
 
 def lost_attempts_use_up_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     statement(
         monkeypatch,
-        "job_release",
+        "job_release_orphans",
         "update job set owner = null, leased_at = null, generation = generation + 1,"
-        " attempt = min(attempt + 1, max_attempts - 1) where owner is not null and owner <> ?",
+        " attempt = min(attempt + 1, max_attempts - 1) where owner is not null and owner not in (select id from replica)",
     )
 
 
 def generation_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     statement(
         monkeypatch,
-        "job_release",
+        "job_release_orphans",
         "update job set owner = null, leased_at = null, generation = generation - 1"
-        " where owner is not null and owner <> ?",
+        " where owner is not null and owner not in (select id from replica)",
     )
 
 
@@ -157,7 +140,11 @@ def sent_again_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def event_ids_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Batch, "_skipped_runs", lambda self, inserted: set())
+    def skip_none(_batch: Batch, _inserted: set[str]) -> Any:
+        yield from ()
+        return set()
+
+    monkeypatch.setattr(Batch, "_skipped_runs", skip_none)
 
 
 def unseen_completions_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,6 @@ from stepwell.engine.core.model import App, Event, Reply
 from stepwell.engine.core.registration import plan_sync
 from stepwell.engine.core.reply import read_reply, server_error
 from stepwell.engine.core.run import Policy
-from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource, ulid_text
@@ -39,6 +38,7 @@ from stepwell.protocol.event import event_body
 from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
 from stepwell.protocol.sync import SyncBody
 from stepwell.store.interface import CommitRequest, Request, Result, SyncRequest, Verdict
+from stepwell.store.read import Reading, load_runs
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.app import Execution, Program, SimulatedApp, make_program
 from tests.simulation.loop import NoRest, NothingLeft, SimulatedLoop
@@ -137,10 +137,10 @@ class SimulatedStore(SQLiteStore):
             raise Killed
         return results
 
-    def _read_now(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    def _read_now(self, plan: Reading[T]) -> T:
         if self._world.strikes("read_error"):
             raise sqlite3.OperationalError("disk I/O error")
-        return super()._read_now(read)
+        return super()._read_now(plan)
 
     def kill(self) -> None:
         """Let go of the file as the operating system does when a process ends."""
@@ -596,7 +596,7 @@ class World:
         for run_id, live in warm._runs.items():
             if live.lock.locked():
                 continue
-            loaded = replica.store._read_now(lambda db, run_id=run_id: _load(db, run_id))
+            loaded = replica.store._read_now(load_runs([run_id])).get(run_id)
             if loaded is not None and loaded.run.version == live.state.run.version:
                 for part in ("run", "memo", "stack", "steps_sorted", "memo_bytes", "jobs", "pending", "joined"):
                     mine, theirs = getattr(live.state, part), getattr(loaded, part)
@@ -729,18 +729,6 @@ def _spawn(loop: asyncio.AbstractEventLoop, work: Any, context: contextvars.Cont
         if process.is_dead:
             task.cancel()
     return task
-
-
-def _load(db: sqlite3.Connection, run_id: RunId) -> RunState | None:
-    from stepwell.store.rows import read_job, read_run, read_step
-    from stepwell.store.sqlite_batch import Statements
-
-    sql = Statements(db)
-    for row in sql.many("run_load", [(run_id,)]):
-        steps = [read_step(step) for step in sql.many("step_load", [(run_id,)])]
-        jobs = [read_job(job) for job in sql.many("job_load", [(run_id,)])]
-        return RunState(read_run(row[:15]), row[15], steps, jobs)
-    return None
 
 
 def _matches(program: Program, event: Event) -> bool:

@@ -69,7 +69,7 @@ async def test_runs_are_listed_by_filter(busy: Worker, fields: dict[str, object]
 
 
 async def test_common_event_names_are_found_too(busy: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.store.sqlite_read._RARE_EVENTS_MAX", 3)
+    monkeypatch.setattr("stepwell.store.read._RARE_EVENTS_MAX", 3)
 
     assert "".join(await listed(busy.store, event_name="a")) == "654321"
     assert "".join(await listed(busy.store, event_name="b")) == "87"

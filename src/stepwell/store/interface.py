@@ -12,7 +12,7 @@ Every writing transaction begins with the fence: it fails with ``Fenced`` when t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -35,7 +35,7 @@ from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, Rep
 
 
 class Fenced(StoreError):
-    """This replica was declared dead: it may write no more and must start again."""
+    """This replica was declared dead: it may write no more under this id, and must enter again under a new one."""
 
     code = "fenced"
 
@@ -97,9 +97,11 @@ class ClaimRequest(NamedTuple):
 
 
 class ReleaseRequest(NamedTuple):
-    """Give back leased jobs whose call hasn't begun. Jobs that aren't ours any more are passed over."""
+    """Give back leased jobs. Those that aren't ours any more are passed over."""
 
     jobs: Sequence[Job]
+    is_lost: bool = False
+    """Their work may have begun: it counts among the lost attempts in a row."""
     done: Callable[[Result], None] | None = None
 
 
@@ -119,6 +121,29 @@ class SyncRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class BeatRequest(NamedTuple):
+    """Say that this replica lives, and look at the others. It waits for no other request."""
+
+    silent_ms: int
+    """A replica that hasn't beaten for so long counts as dead."""
+    done: Callable[[Result], None] | None = None
+
+
+class ReapRequest(NamedTuple):
+    """Remove the replicas that haven't beaten for ``silent_ms``, and release their jobs."""
+
+    silent_ms: int
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class LeaveRequest(NamedTuple):
+    """Remove this replica and release what it still has. It can write no more."""
+
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
 class SettingRequest(NamedTuple):
     """Keep a setting of the server, such as the clock's offset."""
 
@@ -128,7 +153,16 @@ class SettingRequest(NamedTuple):
 
 
 Request: TypeAlias = (
-    IngestRequest | CommitRequest | TickRequest | ClaimRequest | ReleaseRequest | SyncRequest | SettingRequest
+    IngestRequest
+    | CommitRequest
+    | TickRequest
+    | ClaimRequest
+    | ReleaseRequest
+    | SyncRequest
+    | SettingRequest
+    | BeatRequest
+    | ReapRequest
+    | LeaveRequest
 )
 
 
@@ -137,6 +171,36 @@ class Claimed(NamedTuple):
 
     job: Job
     run_version: int
+
+
+class Beat(NamedTuple):
+    """What a replica sees of the others when it beats."""
+
+    now: int
+    """The database's time, Unix ms."""
+    replica_count: int
+    dead_count: int
+    """Replicas that should be reaped."""
+    revisions: Mapping[EnvironmentId, int]
+
+
+class News(NamedTuple):
+    """What one replica tells the others: hints that save them a wait, never needed for a result."""
+
+    due: Mapping[str, int]
+    """Partitions with work that the teller leaves to others, with its due time."""
+    is_synced: bool = False
+    """The functions changed."""
+    is_left: bool = False
+    """A replica left its work: look at all partitions."""
+
+
+class Lease(NamedTuple):
+    """A job that is leased to this replica."""
+
+    run_id: RunId
+    job_id: JobId
+    generation: int
 
 
 class Result(NamedTuple):
@@ -153,6 +217,7 @@ class Result(NamedTuple):
     next_due: Sequence[tuple[str, int | None]] = ()
     """Of a claim: when each of its partitions has work again."""
     ticked: frozenset[tuple[FunctionId, str]] = frozenset()
+    beat: Beat | None = None
 
 
 class DueSchedule(NamedTuple):
@@ -211,9 +276,31 @@ class Store(Protocol):
     """What the engine and the server ask of a database."""
 
     replica_id: ReplicaId
+    is_shared: bool
+    """Other replicas may work on the database: this one must beat."""
 
     async def start(self, *, now: int) -> None:
-        """Open the database, migrate it, enter this replica, and release the jobs of dead ones."""
+        """Open the database, migrate it, and enter this replica.
+
+        On SQLite, which one process has for itself, the jobs of all others are released.
+        """
+        ...
+
+    async def enter(self, replica_id: ReplicaId) -> None:
+        """Enter again under a new id, after this replica was fenced."""
+        ...
+
+    def tell(self, news: News) -> None:
+        """Tell the other replicas, soon and with what else there is to tell. It may be lost."""
+        ...
+
+    def listen(self, hear: Callable[[News], None]) -> None:
+        """Have ``hear`` called with what other replicas tell."""
+        ...
+
+    @property
+    def outage(self) -> str | None:
+        """Why the database can't be used now, as last seen; None when it can."""
         ...
 
     async def stop(self) -> None:
@@ -242,6 +329,10 @@ class Store(Protocol):
 
     async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
         """Return the states of runs, final ones too; ids that aren't there are left out."""
+        ...
+
+    async def leases(self) -> list[Lease]:
+        """Return the jobs that are leased to this replica."""
         ...
 
     async def partitions(self) -> list[str]:

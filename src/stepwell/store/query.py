@@ -1,46 +1,86 @@
-"""Named queries: loads the ``.sql`` files beside this module and turns ``:name`` into the driver's form.
+"""Named queries: loads the ``.sql`` files beside this module and turns them into each driver's form.
 
 A file holds several queries. Each starts with ``-- name: <name>``; a query over many rows has a second line,
-``-- rows: <column> <type>, …``, and reads them as the relation ``v``. The same text serves both databases: here ``v``
-becomes ``values (?, …), …``; on PostgreSQL it becomes ``unnest`` over typed arrays.
+``-- rows: <column> <type>, …``, and reads them as the relation ``v``: on SQLite ``values (?, …), …``, on PostgreSQL
+``unnest`` over typed arrays. ``:name`` is a parameter, and ``:db_now`` the database's own time in Unix ms.
+
+Files in ``sql/`` serve both databases; a query whose text must differ is in ``sql/sqlite/`` and ``sql/postgres/``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from stepwell.store.rows import Row
+
+Dialect: TypeAlias = Literal["sqlite", "postgres"]
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROWS: Final = re.compile(r"^-- rows: (.+(?:\n--   .+)*)$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
+_POSTGRES_NOW: Final = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+
+
+class Statement(NamedTuple):
+    """A query to be run, as the plans of the store yield it: by its name, with its rows and its parameters."""
+
+    name: str
+    rows: Sequence[Row] | None = None
+    """What ``v`` holds; None for a query without it."""
+    parameters: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 class Query(NamedTuple):
-    """One named query: its text with ``?`` for each parameter, in the order of ``parameters``."""
+    """One named query: its text, and the columns of ``v`` with their types, if it reads rows."""
 
     name: str
     text: str
-    parameters: tuple[str, ...]
-    columns: tuple[str, ...]
-    """The columns of ``v``, or nothing for a query that takes no rows."""
+    columns: tuple[tuple[str, str], ...]
 
-    def over(self, row_count: int) -> str:
-        """Return the text for a number of rows: their values come before the other parameters."""
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters in the order in which the text names them."""
+        return tuple(_PARAMETER.findall(self.text))
+
+    def sqlite(self, row_count: int = 0) -> str:
+        """Return the text with ``?`` for each parameter: those of the rows come first."""
+        text = _PARAMETER.sub("?", self.text)
+        if not self.columns:
+            return text
         row = f"({', '.join('?' * len(self.columns))})"
-        return f"with v({', '.join(self.columns)}) as (values {', '.join([row] * row_count)})\n{self.text}"
+        names = ", ".join(name for name, _ in self.columns)
+        return f"with v({names}) as (values {', '.join([row] * row_count)})\n{text}"
+
+    def postgres(self) -> tuple[str, tuple[str, ...]]:
+        """Return the text with ``$1`` for each parameter, an array for each column first, and the others' order."""
+        names = tuple(dict.fromkeys(name for name in self.parameters if name != "db_now"))
+        first = len(self.columns) + 1
+
+        def form(found: re.Match[str]) -> str:
+            return _POSTGRES_NOW if found[1] == "db_now" else f"${first + names.index(found[1])}"
+
+        text = _PARAMETER.sub(form, self.text)
+        if self.columns:
+            arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(self.columns, 1))
+            columns = ", ".join(name for name, _ in self.columns)
+            text = f"with v({columns}) as (select * from unnest({arrays}))\n{text}"  # noqa: S608 - fixed pieces
+        return text, names
 
 
 @cache
-def load_queries() -> dict[str, Query]:
-    """Load every query of the package, by name."""
+def load_queries(dialect: Dialect) -> dict[str, Query]:
+    """Load every query of a database, by name."""
     queries: dict[str, Query] = {}
-    for file in files("stepwell.store.sql").iterdir():
-        if file.name.endswith(".sql"):
-            for query in parse_queries(file.read_text()):
-                assert query.name not in queries, f"two queries are named {query.name}"
-                queries[query.name] = query
+    for folder in (files("stepwell.store.sql"), files(f"stepwell.store.sql.{dialect}")):
+        for file in folder.iterdir():
+            if file.name.endswith(".sql"):
+                for query in parse_queries(file.read_text()):
+                    assert query.name not in queries, f"two queries are named {query.name}"
+                    queries[query.name] = query
     return queries
 
 
@@ -52,14 +92,9 @@ def parse_queries(source: str) -> list[Query]:
 
 def _parse(name: str, body: str) -> Query:
     rows = _ROWS.search(body)
-    columns: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     if rows is not None:
-        declared = rows.group(1).replace("\n--", " ")
-        columns = tuple(column.split()[0] for column in declared.split(","))
+        declared = rows.group(1).replace("\n--", " ").split(",")
+        columns = tuple((column.split()[0], column.split()[1]) for column in declared)
     text = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
-    return Query(
-        name=name,
-        text=_PARAMETER.sub("?", text),
-        parameters=tuple(_PARAMETER.findall(text)),
-        columns=columns,
-    )
+    return Query(name, text, columns)

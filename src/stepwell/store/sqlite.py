@@ -6,7 +6,7 @@ writer. ``synchronous=FULL``: what is committed survives a power cut. The write-
 its own, off the writer's path.
 
 The process holds a lock on ``<file>.lock`` as long as it lives, so that a second server on the same file is refused
-rather than allowed to take the first one's jobs.
+rather than allowed to take the first one's jobs. Simulations share a file among several replicas of one process.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from stepwell.engine.core.model import App, Event, Function, Job, Run, Step
+from stepwell.engine.core.model import App, Event, Function, Run
 from stepwell.engine.core.state import RunState
-from stepwell.errors import StoreError
+from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.limits import MIB
 from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
-from stepwell.store import sqlite_read
+from stepwell.store import read
+from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
     DueSchedule,
     EventFilter,
+    Lease,
+    News,
+    ReapRequest,
     Request,
     Result,
     RunDetail,
@@ -39,8 +45,9 @@ from stepwell.store.interface import (
     Schedule,
 )
 from stepwell.store.migrate import migrate
-from stepwell.store.rows import read_app, read_function, read_job, read_run, read_step
-from stepwell.store.sqlite_batch import Batch, Statements
+from stepwell.store.query import Statement, load_queries
+from stepwell.store.read import Reading
+from stepwell.store.rows import Row
 
 T = TypeVar("T")
 
@@ -50,16 +57,34 @@ _CHECKPOINT_COMMITS: Final = 500  # group commits between two rounds of copying 
 _WAL_BYTES_MAX: Final = (
     256 * MIB
 )  # from here on the writer waits for the checkpoint, so that the log can't grow for ever
+_ALL_OTHERS_MS: Final = -(1 << 60)  # however late their last beat
+_ROWS_MAX: Final = 128  # a power of two; the widest table has 17 columns, SQLite takes 32,766 values
+_UNAVAILABLE: Final = frozenset(
+    (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+)
 _PRAGMAS: Final = "pragma busy_timeout = 10000; pragma foreign_keys = on; pragma temp_store = memory;"
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class SQLiteStore:
     """See ``interface.Store``, which this implements, for what each verb promises."""
 
     def __init__(
-        self, path: str | Path, replica_id: ReplicaId, *, is_threaded: bool = True, is_durable: bool = True
+        self,
+        path: str | Path,
+        replica_id: ReplicaId,
+        *,
+        is_threaded: bool = True,
+        is_durable: bool = True,
+        is_shared: bool = False,
+        db_now: Callable[[], int] = _wall_ms,
     ) -> None:
         self.replica_id = replica_id
+        self.is_shared = is_shared
+        self._db_now = db_now
         self._path: Final = Path(path)
         self._is_threaded: Final = is_threaded
         self._synchronous: Final = "full" if is_durable else "off"
@@ -75,17 +100,20 @@ class SQLiteStore:
 
         Raises ``StoreError`` when another server has the file, or it is no database.
         """
-        self._lock = _lock(self._path)
+        if not self.is_shared:
+            self._lock = _lock(self._path)
         try:
             self._writer = self._connect()
             self._writer.execute("pragma journal_mode = wal")
             self._writer.execute(f"pragma synchronous = {self._synchronous}")
             self._writer.execute("pragma wal_autocheckpoint = 0")
             migrate(self._writer, now=now)
+            self._sql = Statements(self._writer, self._db_now)
+            await self.enter(self.replica_id)
+            if not self.is_shared:
+                self._write([ReapRequest(_ALL_OTHERS_MS, now)])
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} can't be opened as a database: {error}") from error
-        self._statements = Statements(self._writer)
-        self._enter(now)
         if self._is_threaded:
             self._checkpointer = _Checkpointer(self._connect, self._path)
         self._commits.start()
@@ -108,75 +136,66 @@ class SQLiteStore:
         return self._commits.submit(request)
 
     async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
-        self._statements.one("environment_upsert", id=environment, now=now)
+        self._sql.run(Statement("environment_upsert", parameters={"id": environment, "now": now}))
+
+    async def enter(self, replica_id: ReplicaId) -> None:
+        self.replica_id = replica_id
+        self._sql.run(Statement("replica_insert", parameters={"id": replica_id}))
+
+    def tell(self, news: News) -> None:
+        """Tell nobody: one process has the file."""
+
+    def listen(self, hear: Callable[[News], None]) -> None:
+        """Hear nothing."""
+
+    @property
+    def outage(self) -> str | None:
+        return self._commits.outage
 
     async def load_functions(self, environment: EnvironmentId) -> tuple[int, list[Function]]:
-        def read(sql: Statements) -> tuple[int, list[Function]]:
-            revision = sql.one("environment_revision", id=environment)[0][0]
-            return revision, [read_function(row) for row in sql.one("function_load", environment=environment)]
-
-        return await self._read(read)
+        return await self._read(read.load_functions(environment))
 
     async def load_apps(self, environment: EnvironmentId) -> list[App]:
-        return await self._read(
-            lambda sql: [read_app(row, environment) for row in sql.one("app_load", environment=environment)]
-        )
+        return await self._read(read.load_apps(environment))
 
     async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
-        def read(sql: Statements) -> dict[RunId, RunState]:
-            rows = [(id,) for id in sorted(set(ids))]
-            steps: dict[str, list[Step]] = {}
-            for row in sql.many("step_load", rows):
-                steps.setdefault(row[0], []).append(read_step(row))
-            jobs: dict[str, list[Job]] = {}
-            for row in sql.many("job_load", rows):
-                jobs.setdefault(row[0], []).append(read_job(row))
-            return {
-                RunId(row[0]): RunState(read_run(row[:15]), row[15], steps.get(row[0], ()), jobs.get(row[0], ()))
-                for row in sql.many("run_load", rows)
-            }
+        return await self._read(read.load_runs(ids))
 
-        return await self._read(read)
+    async def leases(self) -> list[Lease]:
+        return await self._read(read.leases(self.replica_id))
 
     async def partitions(self) -> list[str]:
-        return await self._read(lambda sql: [row[0] for row in sql.one("job_partitions")])
+        return await self._read(read.partitions())
 
     async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:
-        return await self._read(
-            lambda sql: [(name, sql.one("job_next_due", partition=name)[0][0]) for name in partitions]
-        )
+        return await self._read(read.next_due(partitions))
 
     async def due_schedules(self, *, now: int, limit: int) -> list[DueSchedule]:
-        return await self._read(
-            lambda sql: [DueSchedule(*row) for row in sql.one("schedule_due", now=now, limit=limit)]
-        )
+        return await self._read(read.due_schedules(now, limit))
 
     async def next_schedule_due(self) -> int | None:
-        return await self._read(lambda sql: sql.one("schedule_next_due")[0][0])
+        return await self._read(read.next_schedule_due())
 
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
-        return await self._read(
-            lambda sql: [Schedule(*row) for row in sql.one("schedule_load", environment=environment)]
-        )
+        return await self._read(read.load_schedules(environment))
 
     async def load_setting(self, key: str) -> str | None:
-        rows = await self._read(lambda sql: sql.one("setting_get", key=key))
-        return rows[0][0] if rows else None
+        return await self._read(read.load_setting(key))
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
-        return await self._read_plain(lambda db: sqlite_read.list_runs(db, which))
+        return await self._read(read.list_runs(which))
 
     async def list_events(self, which: EventFilter) -> list[Event]:
-        return await self._read_plain(lambda db: sqlite_read.list_events(db, which))
+        return await self._read(read.list_events(which))
 
     async def load_event(self, id: EventId) -> Event | None:
-        return await self._read_plain(lambda db: sqlite_read.load_event(db, id))
+        return await self._read(read.load_event(id))
 
     async def event_names(self, ids: Sequence[EventId]) -> dict[EventId, str]:
-        return await self._read(lambda sql: dict(sql.many("event_names", [(id,) for id in sorted(set(ids))])))
+        return await self._read(read.event_names(ids))
 
     async def load_run(self, id: RunId) -> RunDetail | None:
-        return await self._read_plain(lambda db: sqlite_read.load_run(db, Statements(db), id))
+        return await self._read(read.load_run(id))
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -188,42 +207,32 @@ class SQLiteStore:
         self._connections.append(db)
         return db
 
-    def _enter(self, now: int) -> None:
-        """Enter this replica and take over from all others: SQLite has one process, so they are dead."""
-        sql, me = self._statements, self.replica_id
-        self._writer.execute("begin immediate")
-        sql.one("replica_insert", id=me, now=now)
-        sql.one("replica_reap", id=me)
-        sql.one("job_lost_attempts", owner=me, now=now)
-        sql.one("job_release", owner=me)
-        self._writer.execute("commit")
-
     def _write(self, requests: Sequence[Request]) -> list[Result]:
         db = self._writer
-        db.execute("begin immediate")
+        batch = Batch(self.replica_id, requests)
         try:
-            results = Batch(self._statements, self.replica_id, requests).run()
+            db.execute("begin immediate")
+            run_plan(batch.plan(), self._sql)
             db.execute("commit")
-        except BaseException:
+        except BaseException as error:
             if db.in_transaction:
                 db.execute("rollback")
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _UNAVAILABLE:
+                raise StoreUnavailable(f"{self._path} can't be written: {error}") from error
             raise
         if self._checkpointer is not None:
             self._checkpointer.committed()
-        return results
+        return batch.results
 
-    async def _read(self, read: Callable[[Statements], T]) -> T:
-        return await self._read_plain(lambda db: read(Statements(db)))
-
-    async def _read_plain(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, plan: Reading[T]) -> T:
         try:
             if self._readers is None:
-                return self._read_now(read)
-            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, read)
+                return self._read_now(plan)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, plan)
         except sqlite3.Error as error:
             raise StoreError(f"the database can't be read: {error}") from error
 
-    def _read_now(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    def _read_now(self, plan: Reading[T]) -> T:
         """Read in one transaction, so that all of it is of one moment."""
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
@@ -231,9 +240,57 @@ class SQLiteStore:
             db.execute("pragma query_only = on")
         db.execute("begin")
         try:
-            return read(db)
+            return run_plan(plan, Statements(db))
         finally:
             db.execute("commit")
+
+
+class Statements:
+    """Runs statements on one connection. ``db_now`` is the database's time, which SQLite has from its process."""
+
+    def __init__(self, db: sqlite3.Connection, db_now: Callable[[], int] = _wall_ms) -> None:
+        self._db = db
+        self._db_now = db_now
+        self._queries = load_queries("sqlite")
+
+    def run(self, statement: Statement | read.Text) -> list[Row]:
+        """Run one statement and return what comes back, over all chunks of its rows."""
+        if isinstance(statement, read.Text):
+            return self._db.execute(*statement).fetchall()
+        query = self._queries[statement.name]
+        values = statement.parameters
+        rest = [self._db_now() if key == "db_now" else values[key] for key in query.parameters]
+        if statement.rows is None:
+            return self._db.execute(_text(statement.name, 0), rest).fetchall()
+        found: list[Row] = []
+        for chunk in _chunks(statement.rows):
+            flat = [value for row in chunk for value in row]
+            found += self._db.execute(_text(statement.name, len(chunk)), flat + rest).fetchall()
+        return found
+
+
+def run_plan(plan: Generator[Statement | read.Text, Sequence[Row], T], sql: Statements) -> T:
+    """Run a plan's statements, one after the other, and return its result."""
+    try:
+        statement = next(plan)
+        while True:
+            statement = plan.send(sql.run(statement))
+    except StopIteration as end:
+        return end.value
+
+
+@cache
+def _text(name: str, row_count: int) -> str:
+    return load_queries("sqlite")[name].sqlite(row_count)
+
+
+def _chunks(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+    """Cut rows into chunks whose sizes are powers of two, so that few different texts are prepared."""
+    at = 0
+    while at < len(rows):
+        size = min(_ROWS_MAX, 1 << ((len(rows) - at).bit_length() - 1))
+        yield rows[at : at + size]
+        at += size
 
 
 class _Checkpointer:

@@ -1,4 +1,4 @@
--- Queries over environments, apps, functions, replicas and settings.
+-- Queries over environments, apps, functions and settings.
 
 -- name: environment_upsert
 insert into environment (id, name, created_at)
@@ -11,9 +11,12 @@ from environment
 where id = :id
 
 -- name: environment_bump
+-- No row back: the functions changed meanwhile.
 update environment
 set revision = revision + 1
 where id = :id
+  and revision = :revision
+returning revision
 
 -- name: app_load
 select id, name, transport, url, sdk, framework, version, checksum, synced_at, archived_at
@@ -86,22 +89,6 @@ where schedule.next_at is null
 delete from schedule
 where function_id = :function_id
   and cron = :cron
-
--- name: replica_insert
-insert into replica (id, started_at, beat_at)
-values (:id, :now, :now)
-
--- name: replica_reap
--- SQLite has one process: every other replica is dead.
-delete from replica
-where id <> :id
-
--- name: replica_fence
--- The fence, and with it the revisions: no row back, this replica is dead.
-select environment.id, environment.revision
-from replica
-left join environment on true
-where replica.id = :id
 
 -- name: setting_get
 select value

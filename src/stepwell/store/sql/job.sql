@@ -1,4 +1,4 @@
--- The queue. Lock order: replica, event names, flow keys, runs, jobs, waits; sorted within each.
+-- The queue.
 
 -- name: job_insert
 -- rows: run_id text, id text, partition text, kind text, step_id text, title text, op text, attempt bigint,
@@ -28,43 +28,11 @@ from (
 where true
 returning run_id, id, owner
 
--- name: job_end
--- rows: run_id text, id text, owner text, generation bigint
--- The fence of a commit: no row back, nothing is written for it.
-delete from job
-where (run_id, id, generation, owner) in (select v.run_id, v.id, v.generation, v.owner from v)
-returning run_id, id
-
 -- name: job_drop
 -- rows: run_id text
 -- Removes all jobs of runs that ended.
 delete from job
 where run_id in (select v.run_id from v)
-
--- name: job_claim
--- Served by job_due. The oldest due jobs of one partition that nobody has.
-update job
-set owner = :owner,
-  generation = generation + 1,
-  leased_at = :now
-where (run_id, id) in (
-  select run_id, id
-  from job
-  where partition = :partition
-    and owner is null
-    and due_at <= :now
-  order by due_at
-  limit :limit
-)
-returning run_id, id, partition, kind, step_id, due_at, created_at, max_attempts, attempt, title, op, stack_current,
-  is_joined, lost_count, generation, owner, leased_at
-
--- name: job_next_due
--- When a partition has work again, or null.
-select min(due_at)
-from job
-where partition = :partition
-  and owner is null
 
 -- name: job_partitions
 -- The partitions that have waiting jobs, by one seek each.
@@ -77,6 +45,22 @@ with recursive waiting(partition) as (
 )
 select partition from waiting where partition is not null
 
+-- name: job_next_due
+-- rows: partition text
+-- When each partition has work again, or null.
+select v.partition, (
+  select min(job.due_at)
+  from job
+  where job.partition = v.partition
+    and job.owner is null
+)
+from v
+
+-- name: job_leases
+select run_id, id, generation
+from job
+where owner = :owner
+
 -- name: job_lost_attempts
 -- The attempts of dead replicas that were under way, kept as what they are. The clock may be behind the dead one's.
 insert into attempt (run_id, id, step_id, title, attempt, started_at, ended_at, outcome)
@@ -85,27 +69,18 @@ select run_id, id || '.' || generation, step_id, title, attempt, leased_at,
   'lost'
 from job
 where owner is not null
-  and owner <> :owner
+  and owner not in (select replica.id from replica)
   and kind <> 'timer'
 on conflict do nothing
 
--- name: job_release
--- Gives back the jobs of every other replica. SQLite has one: all others are dead.
-update job
-set owner = null,
-  leased_at = null,
-  generation = generation + 1,
-  lost_count = lost_count + (kind <> 'timer')
-where owner is not null
-  and owner <> :owner
-
 -- name: job_give_back
--- rows: run_id text, id text, owner text, generation bigint
--- Releases leased jobs whose call hasn't begun.
+-- rows: run_id text, id text, owner text, generation bigint, is_lost bigint
+-- Releases leased jobs.
 update job
 set owner = null,
   leased_at = null,
-  generation = job.generation + 1
+  generation = job.generation + 1,
+  lost_count = job.lost_count + v.is_lost
 from v
 where job.run_id = v.run_id
   and job.id = v.id

@@ -1,0 +1,217 @@
+"""The reading verbs, as plans without I/O: they yield statements, are sent the rows, and return what they mean.
+
+Lists with filters and cursors have texts put together from fixed pieces, by which filters are set; values are always
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from stepwell.engine.core.model import UNFINISHED, App, Event, Function, Job, Run, RunStatus, Step
+from stepwell.engine.core.state import RunState
+from stepwell.protocol.ids import EnvironmentId, EventId, JobId, ReplicaId, RunId
+from stepwell.store.interface import DueSchedule, EventFilter, Lease, RunDetail, RunFilter, Schedule
+from stepwell.store.query import Statement
+from stepwell.store.rows import (
+    EVENT_COLUMNS,
+    RUN_COLUMNS,
+    Row,
+    read_app,
+    read_attempt,
+    read_event,
+    read_function,
+    read_job,
+    read_run,
+    read_step,
+)
+
+T = TypeVar("T")
+
+
+class Text(NamedTuple):
+    """A statement whose text was put together, with ``?`` for each value."""
+
+    text: str
+    values: Sequence[Any]
+
+
+Reading: TypeAlias = Generator[Statement | Text, Sequence[Row], T]
+"""Yields statements; is sent their rows; returns what was asked for."""
+
+_RARE_EVENTS_MAX: Final = 500
+_RUN_FIELDS: Final = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
+
+
+def load_functions(environment: EnvironmentId) -> Reading[tuple[int, list[Function]]]:
+    rows = yield Statement("environment_revision", parameters={"id": environment})
+    functions = yield Statement("function_load", parameters={"environment": environment})
+    return rows[0][0], [read_function(row) for row in functions]
+
+
+def load_apps(environment: EnvironmentId) -> Reading[list[App]]:
+    rows = yield Statement("app_load", parameters={"environment": environment})
+    return [read_app(row, environment) for row in rows]
+
+
+def load_runs(ids: Sequence[RunId]) -> Reading[dict[RunId, RunState]]:
+    keys = [(id,) for id in sorted(set(ids))]
+    steps: dict[str, list[Step]] = {}
+    for row in (yield Statement("step_load", keys)):
+        steps.setdefault(row[0], []).append(read_step(row))
+    jobs: dict[str, list[Job]] = {}
+    for row in (yield Statement("job_load", keys)):
+        jobs.setdefault(row[0], []).append(read_job(row))
+    rows = yield Statement("run_load", keys)
+    return {
+        RunId(row[0]): RunState(read_run(row), row[15], steps.get(row[0], ()), jobs.get(row[0], ())) for row in rows
+    }
+
+
+def leases(replica_id: ReplicaId) -> Reading[list[Lease]]:
+    rows = yield Statement("job_leases", parameters={"owner": replica_id})
+    return [Lease(RunId(row[0]), JobId(row[1]), row[2]) for row in rows]
+
+
+def partitions() -> Reading[list[str]]:
+    rows = yield Statement("job_partitions")
+    return [row[0] for row in rows]
+
+
+def next_due(names: Sequence[str]) -> Reading[list[tuple[str, int | None]]]:
+    rows = yield Statement("job_next_due", [(name,) for name in names])
+    return [(row[0], row[1]) for row in rows]
+
+
+def due_schedules(now: int, limit: int) -> Reading[list[DueSchedule]]:
+    rows = yield Statement("schedule_due", parameters={"now": now, "limit": limit})
+    return [DueSchedule(*row) for row in rows]
+
+
+def next_schedule_due() -> Reading[int | None]:
+    rows = yield Statement("schedule_next_due")
+    return rows[0][0]
+
+
+def load_schedules(environment: EnvironmentId) -> Reading[list[Schedule]]:
+    rows = yield Statement("schedule_load", parameters={"environment": environment})
+    return [Schedule(*row) for row in rows]
+
+
+def load_setting(key: str) -> Reading[str | None]:
+    rows = yield Statement("setting_get", parameters={"key": key})
+    return rows[0][0] if rows else None
+
+
+def list_runs(which: RunFilter) -> Reading[list[Run]]:
+    """Return a page of runs, newest first, by an index for each filter.
+
+    No index follows the status. Unfinished runs are found by their jobs, of which each has one, from the newest job on;
+    those that went wrong have indexes of their own, which a database takes only when the status is written out.
+    """
+    where: list[str] = ["run.environment = ?"]
+    values: list[str | int] = [which.environment]
+    source, key = "run", "run.id"
+    if which.function_id is not None:
+        where.append("run.function_id = ?")
+        values.append(which.function_id)
+    if which.event_id is not None:
+        where.append("run.event_id = ?")
+        values.append(which.event_id)
+    if which.event_name is not None:
+        where.append((yield from _triggered_by(which.environment, which.event_name, values)))
+    if which.status is not None:
+        where.append(f"run.status = '{RunStatus(which.status).value}'")
+        if which.status in UNFINISHED:
+            source, key = "job cross join run", "job.run_id"
+            where.append("run.id = job.run_id")
+            where.append("not exists (select 1 from job as more where more.run_id = job.run_id and more.id < job.id)")
+    if which.queued_from is not None:
+        where.append("run.queued_at >= ?")
+        values.append(which.queued_from)
+    if which.queued_until is not None:
+        where.append("run.queued_at < ?")
+        values.append(which.queued_until)
+    if which.before is not None:
+        where.append(f"{key} < ?")
+        values.append(which.before)
+    rows = yield Text(
+        f"select {_RUN_FIELDS} from {source} where {' and '.join(where)} order by {key} desc limit {which.limit:d}",  # noqa: S608
+        values,
+    )
+    return [read_run(row) for row in rows]
+
+
+def _triggered_by(environment: str, name: str, values: list[str | int]) -> Reading[str]:
+    """Return the condition for an event's name, in the form that is quick for a rare one or for a common one.
+
+    The runs of few events are found by their ids; those of many come soon when the newest runs are gone through.
+    """
+    ids = yield Text(
+        "select id from event where environment = ? and name = ? order by id desc limit ?",
+        (environment, name, _RARE_EVENTS_MAX + 1),
+    )
+    if len(ids) > _RARE_EVENTS_MAX:
+        values.append(name)
+        return "exists (select 1 from event where event.id = run.event_id and event.name = ?)"
+    if not ids:
+        return "1 = 0"
+    values += [row[0] for row in ids]
+    return f"run.event_id in ({','.join('?' * len(ids))})"
+
+
+def list_events(which: EventFilter) -> Reading[list[Event]]:
+    """Return a page of events, newest first."""
+    where: list[str] = ["environment = ?"]
+    values: list[str | int] = [which.environment]
+    if which.name is not None:
+        where.append("name = ?")
+        values.append(which.name)
+    if not which.with_internal:
+        where.append("is_internal = 0")
+    if which.received_from is not None:
+        where.append("received_at >= ?")
+        values.append(which.received_from)
+    if which.received_until is not None:
+        where.append("received_at < ?")
+        values.append(which.received_until)
+    if which.before is not None:
+        where.append("id < ?")
+        values.append(which.before)
+    rows = yield Text(
+        f"select {EVENT_COLUMNS} from event where {' and '.join(where)} order by id desc limit {which.limit:d}",  # noqa: S608
+        values,
+    )
+    return [read_event(row) for row in rows]
+
+
+def load_event(id: EventId) -> Reading[Event | None]:
+    """Return one event by its internal id."""
+    rows = yield Text(f"select {EVENT_COLUMNS} from event where id = ?", (id,))  # noqa: S608
+    return read_event(rows[0]) if rows else None
+
+
+def event_names(ids: Sequence[EventId]) -> Reading[dict[EventId, str]]:
+    rows = yield Statement("event_names", [(id,) for id in sorted(set(ids))])
+    return {EventId(row[0]): row[1] for row in rows}
+
+
+def load_run(id: RunId) -> Reading[RunDetail | None]:
+    """Return all that is known of a run."""
+    rows = yield Text(f"select {RUN_COLUMNS} from run where id = ?", (id,))  # noqa: S608
+    if not rows:
+        return None
+    run = read_run(rows[0])
+    event = yield from load_event(run.event_id)
+    assert event is not None, "an event is kept as long as its runs"
+    steps = yield Statement("step_load", [(id,)])
+    attempts = yield Statement("attempt_load", parameters={"run_id": id})
+    jobs = yield Statement("job_load", [(id,)])
+    return RunDetail(
+        run=run,
+        event=event,
+        steps=[read_step(row) for row in steps],
+        attempts=[read_attempt(row) for row in attempts],
+        jobs=[read_job(row) for row in jobs],
+    )
