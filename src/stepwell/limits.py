@@ -50,6 +50,7 @@ PLACE_KEPT_MS: Final = 5 * SECOND_MS  # how far a run's next job may stand befor
 CALL_TIMEOUT_MS: Final = 2 * HOUR_MS  # protocol 4.2
 CALL_BODY_BYTES_MAX: Final = STATE_BYTES_MAX  # what an app reads of one call: servers send no more than a run's state
 CALL_CONNECT_TIMEOUT_MS: Final = 10 * SECOND_MS
+RESPONSE_HEAD_BYTES_MAX: Final = 64 * KIB  # headers of one answer: several times what servers and proxies send
 CALLS_PER_APP_MAX: Final = 100  # calls in flight to one app from one replica; the default of a setting
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
 REDIRECTS_MAX: Final = 3

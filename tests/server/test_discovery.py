@@ -12,7 +12,7 @@ import pytest
 
 from stepwell.server import discovery
 from stepwell.server.discovery import PATHS, Discovery
-from stepwell.server.sync import new_session
+from stepwell.server.sync import new_client
 from tests.server.fake_app import FakeApp, in_band, registers, says, serving
 from tests.server.world import DEV, PRODUCTION, SIGNING_KEY, World, running
 
@@ -20,12 +20,12 @@ from tests.server.world import DEV, PRODUCTION, SIGNING_KEY, World, running
 class Looking:
     """A server with its discovery, round by round, and what it said."""
 
-    def __init__(self, world: World, found: Discovery, session: Any, said: list[str]) -> None:
-        self.world, self._discovery, self._session, self.said = world, found, session, said
+    def __init__(self, world: World, found: Discovery, client: Any, said: list[str]) -> None:
+        self.world, self._discovery, self._client, self.said = world, found, client, said
 
     async def look(self, rounds: int = 1) -> None:
         for _ in range(rounds):
-            await self._discovery.look(self._session)
+            await self._discovery.look(self._client)
             await self._discovery.settle()
 
     async def slugs(self) -> list[str]:
@@ -39,8 +39,8 @@ async def looking(
     """Run discovery that is due in each round."""
     said: list[str] = []
     chosen = msgspec.structs.replace(PRODUCTION if production else DEV, poll_interval_s=0.0, **settings)
-    async with running(folder, chosen, note=said.append, warn=said.append) as world, new_session() as session:
-        yield Looking(world, Discovery(world.context, ports=ports), session, said)
+    async with running(folder, chosen, note=said.append, warn=said.append) as world, new_client() as client:
+        yield Looking(world, Discovery(world.context, ports=ports), client, said)
 
 
 async def test_a_given_app_is_synced_and_polled(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ RUN_ID: Final = "X-Run-ID"
 REQUEST_ID: Final = "X-Request-ID"
 STEP_ID: Final = "X-Inngest-Step-ID"
 
+ANSWERED: Final = {
+    name.lower(): name for name in (SDK, REQ_VERSION, SDK_HANDLED, SIGNATURE, SYNC_KIND, NO_RETRY, RETRY_AFTER)
+}
+"""What is read of an app's answers, by its name in lower case: names of headers have no case."""
+
 SERVER_KIND_DEV: Final = "dev"
 SERVER_KIND_CLOUD: Final = "cloud"
 SYNC_IN_BAND: Final = "in_band"

@@ -18,14 +18,15 @@ from collections.abc import Coroutine
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 
+from stepwell.engine.transport.client import Client
 from stepwell.errors import StoreError
+from stepwell.limits import SYNC_TIMEOUT_MS
 from stepwell.protocol import headers as names
 from stepwell.protocol.sync import plain_url
 from stepwell.server.context import Context
-from stepwell.server.sync import SyncOutcome, new_session, sync_url
+from stepwell.server.sync import SyncOutcome, new_client, sync_url
 
 PORTS: Final = (
     80, 443, *range(3000, 3011), 4321, 5000, 5173, 8000, 8080, 8081, 8787, 8888, *range(8910, 8916),
@@ -94,15 +95,15 @@ class Discovery:
     async def run(self) -> None:
         """Work until cancelled."""
         try:
-            async with new_session() as session:
+            async with new_client() as client:
                 while True:
-                    await self.look(session)
+                    await self.look(client)
                     await asyncio.sleep(self._interval_s)
         finally:
             for task in self._tasks:
                 task.cancel()
 
-    async def look(self, session: aiohttp.ClientSession) -> None:
+    async def look(self, client: Client) -> None:
         """Do one round: begin what is due. Slow apps are left to tasks of their own, and delay no other."""
         try:
             if self._context.settings.is_dev and self._is_polling:
@@ -112,9 +113,9 @@ class Discovery:
         now = asyncio.get_running_loop().time()
         for watched in self._watched.values():
             if watched.task is None and watched.due_at <= now and not self._is_done(watched):
-                watched.task = self._spawn(self._poll(watched, session))
+                watched.task = self._spawn(self._poll(watched, client))
         if self._is_looking:
-            await self._look_at_ports(session, now)
+            await self._look_at_ports(client, now)
 
     async def settle(self) -> None:
         """Wait until nothing that was begun is under way: for tests."""
@@ -136,9 +137,9 @@ class Discovery:
     def _is_done(self, watched: _Watched) -> bool:
         return watched.is_synced and not self._is_polling
 
-    async def _poll(self, watched: _Watched, session: aiohttp.ClientSession) -> None:
+    async def _poll(self, watched: _Watched, client: Client) -> None:
         try:
-            outcome = await sync_url(self._context, watched.url, session)
+            outcome = await sync_url(self._context, watched.url, client)
         except StoreError as error:
             outcome = SyncOutcome("store", f"{watched.url}: the registration was not stored: {error}")
         finally:
@@ -170,7 +171,7 @@ class Discovery:
 
     # -- looking at ports ---------------------------------------------------------------------------------------
 
-    async def _look_at_ports(self, session: aiohttp.ClientSession, now: float) -> None:
+    async def _look_at_ports(self, client: Client, now: float) -> None:
         served = {urlsplit(watched.url).port for watched in self._watched.values() if watched.failure is None}
         ports = [port for port in self._ports if port not in served]
         accepting = await asyncio.gather(*(_accepts(port) for port in ports))
@@ -180,18 +181,18 @@ class Discovery:
                 continue
             found = self._open.setdefault(port, _Port())
             if found.task is None and found.ask_at <= now:
-                found.task = self._spawn(self._ask(port, found, session))
+                found.task = self._spawn(self._ask(port, found, client))
 
-    async def _ask(self, port: int, found: _Port, session: aiohttp.ClientSession) -> None:
+    async def _ask(self, port: int, found: _Port, client: Client) -> None:
         """Ask a port for an app. ``localhost`` reaches it on whichever family it listens."""
         try:
             for path in PATHS:
                 url = f"http://localhost:{port}{path}"
-                if await _is_app(url, session):
+                if await _is_app(url, client):
                     self._open.pop(port, None)
                     watched = self._watched.setdefault(plain_url(url), _Watched(url))
                     if watched.task is None:
-                        watched.task = self._spawn(self._poll(watched, session))
+                        watched.task = self._spawn(self._poll(watched, client))
                     return
         finally:
             found.task = None
@@ -204,13 +205,15 @@ class Discovery:
         return task
 
 
-async def _is_app(url: str, session: aiohttp.ClientSession) -> bool:
+async def _is_app(url: str, client: Client) -> bool:
     """Tell whether an SDK answers at a URL (protocol 3.6)."""
     try:
-        async with session.get(url, allow_redirects=False) as response:
-            return names.SDK in response.headers or names.SDK_HANDLED in response.headers
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        response = await client.request(
+            "GET", url, timeout_s=SYNC_TIMEOUT_MS / 1000, headers={"User-Agent": "Stepwell"}
+        )
+    except (OSError, ValueError):  # time-outs are among them
         return False
+    return names.SDK in response.headers or names.SDK_HANDLED in response.headers
 
 
 async def _accepts(port: int) -> bool:

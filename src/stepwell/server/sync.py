@@ -8,17 +8,17 @@ may.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from stepwell.engine.clock import real_ms
 from stepwell.engine.core.model import App
+from stepwell.engine.transport.client import Client, TooManyRedirects
+from stepwell.engine.transport.connection import Response, TooLarge
 from stepwell.errors import FunctionConfigError
-from stepwell.limits import REDIRECTS_MAX, REGISTER_BODY_BYTES_MAX, SYNC_TIMEOUT_MS
+from stepwell.limits import REGISTER_BODY_BYTES_MAX, SYNC_TIMEOUT_MS
 from stepwell.protocol import headers as names
 from stepwell.protocol.canonical import Json, encode
 from stepwell.protocol.signature import sign, verify
@@ -28,6 +28,8 @@ from stepwell.server.register import apply_sync
 
 _URL_CHARS_MAX: Final = 2_000
 _EXCERPT_CHARS: Final = 300
+_FOLLOWED: Final = (301, 302, 307, 308)
+"""Redirects that keep PUT a PUT."""
 
 
 class SyncOutcome(NamedTuple):
@@ -41,50 +43,40 @@ class SyncOutcome(NamedTuple):
     is_modified: bool = False
 
 
-class _Answer(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class _Said(msgspec.Struct, frozen=True):
     message: Json = None
     error: Json = None
     code: Json = None
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_client() -> Client:
     """Make a client for talking to apps' serve URLs. The caller closes it."""
-    return aiohttp.ClientSession(
-        # An app may close an idle connection at the moment of the next poll: each request has its own.
-        connector=aiohttp.TCPConnector(force_close=True),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=SYNC_TIMEOUT_MS / 1000),
-        headers={"User-Agent": "Stepwell"},
-        trust_env=False,
-    )
+    # An app may close an idle connection at the moment of the next poll: each request has its own.
+    return Client(idle_s=0, body_bytes_max=REGISTER_BODY_BYTES_MAX)
 
 
-async def sync_url(context: Context, url: str, session: aiohttp.ClientSession | None = None) -> SyncOutcome:
+async def sync_url(context: Context, url: str, client: Client | None = None) -> SyncOutcome:
     """Ask the app at a URL for its functions. Whatever goes wrong is in the outcome."""
     wrong = _wrong_url(url)
     if wrong is not None:
         return SyncOutcome("invalid_url", f"{url[:200]} can't be synced: {wrong}")
-    if session is not None:
-        return await _sync(context, url, session)
-    async with new_session() as own:
+    if client is not None:
+        return await _sync(context, url, client)
+    async with new_client() as own:
         return await _sync(context, url, own)
 
 
-async def _sync(context: Context, url: str, session: aiohttp.ClientSession) -> SyncOutcome:
+async def _sync(context: Context, url: str, client: Client) -> SyncOutcome:
     known = await _app_at(context, url)
     try:
-        answer = await _put(context, url, session)
+        answer = await _put(context, url, client)
     except TimeoutError:
         return SyncOutcome("unreachable", f"{url} did not answer within {SYNC_TIMEOUT_MS // 1000} s: is the app stuck?")
-    except aiohttp.TooManyRedirects:
+    except TooManyRedirects:
         return SyncOutcome("unreachable", f"{url} redirects again and again: give the URL that it leads to")
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except TooLarge:
+        return SyncOutcome("invalid_reply", f"{url} answered with more than {REGISTER_BODY_BYTES_MAX} bytes")
+    except (OSError, ValueError) as error:
         return SyncOutcome("unreachable", f"{url} can't be reached: {_why(error)}")
     if answer.status != 200 or names.SDK not in answer.headers:
         return _failed(context, url, answer)
@@ -94,21 +86,22 @@ async def _sync(context: Context, url: str, session: aiohttp.ClientSession) -> S
     return SyncOutcome(None, app=app, is_modified=app is not None and app != known)
 
 
-async def _put(context: Context, url: str, session: aiohttp.ClientSession) -> _Answer:
+async def _put(context: Context, url: str, client: Client) -> Response:
     body = encode({"url": url})
-    headers = {"Content-Type": "application/json", names.SERVER_KIND: context.settings.kind}
+    headers = {
+        "User-Agent": "Stepwell",
+        "Content-Type": "application/json",
+        names.SERVER_KIND: context.settings.kind,
+    }
     if context.settings.signing_key is not None:
         headers[names.SIGNATURE] = sign(context.settings.signing_key, body, real_ms() // 1000)
     if not context.settings.is_dev:
         headers[names.SYNC_KIND] = names.SYNC_IN_BAND
-    async with session.put(url, data=body, headers=headers, max_redirects=REDIRECTS_MAX) as response:
-        raw = b""
-        while len(raw) <= REGISTER_BODY_BYTES_MAX and (part := await response.content.readany()):
-            raw += part
-        return _Answer(response.status, response.headers, raw)
+    timeout_s = SYNC_TIMEOUT_MS / 1000
+    return await client.request("PUT", url, timeout_s=timeout_s, headers=headers, body=body, follows=_FOLLOWED)
 
 
-async def _register(context: Context, url: str, answer: _Answer) -> SyncOutcome:
+async def _register(context: Context, url: str, answer: Response) -> SyncOutcome:
     """Register from an in-band answer, if it is signed with our key."""
     signature = answer.headers.get(names.SIGNATURE)
     if (
@@ -118,8 +111,6 @@ async def _register(context: Context, url: str, answer: _Answer) -> SyncOutcome:
         return SyncOutcome(
             "unauthorized", f"{url} answered with functions that aren't signed with this server's signing key"
         )
-    if len(answer.body) > REGISTER_BODY_BYTES_MAX:
-        return SyncOutcome("invalid_reply", f"{url} answered with more than {REGISTER_BODY_BYTES_MAX} bytes")
     try:
         synced = await apply_sync(context, read_sync(answer.body))
     except FunctionConfigError as error:
@@ -129,7 +120,7 @@ async def _register(context: Context, url: str, answer: _Answer) -> SyncOutcome:
     return SyncOutcome(None, app=synced.app, is_modified=synced.is_modified)
 
 
-def _failed(context: Context, url: str, answer: _Answer) -> SyncOutcome:
+def _failed(context: Context, url: str, answer: Response) -> SyncOutcome:
     """Say what an answer means that isn't a registration, and what to do."""
     said = _said(answer.body)
     told = f" ({said})" if said else ""
@@ -196,13 +187,10 @@ def _one_line(text: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    cause = error.__cause__ or error
-    match cause:
+    match error:
         case ConnectionRefusedError():
             return "connection refused; is the app running, and on this port?"
         case socket.gaierror():
             return "its host name isn't known"
-        case _ if isinstance(error, aiohttp.ServerDisconnectedError):
-            return "it closed the connection without an answer"
         case _:
             return _one_line(str(error)) or type(error).__name__

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from multidict import CIMultiDict
 
 from stepwell.engine.core.failure import server_error_body, standard_error
 from stepwell.engine.core.model import ErrorBody, ErrorReply, OpsReply, Reply, ResultReply
@@ -33,7 +32,7 @@ _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: int, url: str) -> Reply:
-    """Turn an HTTP response into a reply. Header names are looked up as given: pass a case-insensitive mapping.
+    """Turn an HTTP response into a reply. Header names are looked up as ``protocol.headers`` spells them.
 
     Never raises for what an app sends: an answer that can't be understood becomes a retriable ``ErrorReply``.
     """
@@ -46,8 +45,8 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: 
                 inner = msgspec.json.decode(inner, type=str).encode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return server_error("invalid_reply", f"{url} streamed an answer that isn't one: {error}")
-        headers = CIMultiDict(headers)
-        headers.update(envelope.headers)
+        inner_headers = {names.ANSWERED.get(name.lower(), name): value for name, value in envelope.headers.items()}
+        headers = {name: headers[name] for name in names.ANSWERED.values() if name in headers} | inner_headers
         status, body = envelope.status, inner
     no_retry = _flag(headers.get(names.NO_RETRY))
     retry_after = headers.get(names.RETRY_AFTER)

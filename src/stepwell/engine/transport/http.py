@@ -1,34 +1,34 @@
-"""Calls over HTTP: one pool of kept-alive connections for all apps (protocol 4.2)."""
+"""Calls over HTTP (protocol 4.2): what is sent to an app, and what each failure is called."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+import ssl
+from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
-
-import aiohttp
-from yarl import URL
 
 from stepwell.engine.clock import real_ms
 from stepwell.engine.core.model import Reply
 from stepwell.engine.core.reply import read_reply, server_error, too_large
 from stepwell.engine.transport import OutgoingCall
-from stepwell.limits import CALL_CONNECT_TIMEOUT_MS, CALL_TIMEOUT_MS, REDIRECTS_MAX, REPLY_BYTES_MAX
+from stepwell.engine.transport.client import Client, TooManyRedirects, plain
+from stepwell.engine.transport.connection import NotHttp, TooLarge
+from stepwell.engine.transport.dial import ConnectTimeout
+from stepwell.engine.transport.target import call_target, shown_url, step_in_url
+from stepwell.limits import CALL_CONNECT_TIMEOUT_MS, CALL_TIMEOUT_MS
 from stepwell.protocol import headers as names
 from stepwell.protocol.signature import sign
 
-_CHUNK_BYTES: Final = 64 * 1024
 _OFF_LOOP_BYTES: Final = 256 * 1024
 """Larger answers are parsed on a thread, so that one doesn't delay the calls of others."""
 
-_IDLE_SECONDS: Final = 4
+_IDLE_S: Final = 4
 """Idle connections are dropped before apps drop them (uvicorn and Node after 5 s): a call on a connection that is being
 closed could not be told from one that broke in the middle, and would count as a failed attempt."""
 
-_KEPT_REDIRECTS: Final = (307, 308)
+_FOLLOWED: Final = (307, 308)
+_FIELDS: Final = f"Content-Type: application/json\r\nUser-Agent: Inngest\r\n{names.REQ_VERSION}: "
 
 
 class HttpTransport:
@@ -37,103 +37,73 @@ class HttpTransport:
     def __init__(self, *, signing_key: str | None = None, now_ms: Callable[[], int] = real_ms) -> None:
         self._signing_key = signing_key
         self._now_ms = now_ms
-        self._session: aiohttp.ClientSession | None = None
-        self._timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_MS / 1000, sock_connect=CALL_CONNECT_TIMEOUT_MS / 1000)
+        self._client: Client | None = None
 
     async def start(self) -> None:
         """Open the pool. The limit on calls is that of each app's slots, not the pool's."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, happy_eyeballs_delay=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-            timeout=self._timeout,
-            trust_env=False,
-        )
+        self._client = Client(idle_s=_IDLE_S, connect_timeout_ms=CALL_CONNECT_TIMEOUT_MS)
 
     async def stop(self) -> None:
         """Close the pool; calls under way are broken off."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            await self._client.stop()
+            self._client = None
 
     async def call(self, call: OutgoingCall) -> Reply:
         """Make a call. Whatever goes wrong becomes a retriable error that says what was tried."""
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "Inngest",
-            names.REQ_VERSION: str(call.request_version),
-            names.RUN_ID: call.run_id,
-            names.REQUEST_ID: call.request_id,
-            names.STEP_ID: call.step_id,
-        }
-        if self._signing_key is not None:
-            headers[names.SIGNATURE] = sign(self._signing_key, call.body, real_ms() // 1000)
-        shown = call.url.partition("?")[0]
+        client = self._client
+        assert client is not None, "the transport isn't started"
+        shown = shown_url(call.url)
         try:
-            url = call_url(call.url, call.step_id)
-            status, answered, body = await self._post(url, call.body, headers)
-        except TimeoutError as error:
-            is_connect = isinstance(error, aiohttp.ConnectionTimeoutError)
-            code = "http_unreachable" if is_connect else "request_duration_too_long"
-            limit_ms = CALL_CONNECT_TIMEOUT_MS if is_connect else CALL_TIMEOUT_MS
-            what = "could not be reached" if is_connect else "did not answer"
-            return server_error(code, f"{shown} {what} within {limit_ms // 1000} s")
-        except _TooLarge:
+            target = call_target(call.url)
+            status, answered, body = await client.exchange(
+                "POST",
+                target,
+                target.path + step_in_url(call.step_id),
+                self._fields(call),
+                call.body,
+                deadline=client.pool.time() + CALL_TIMEOUT_MS / 1000,
+                follows=_FOLLOWED,
+            )
+        except ConnectTimeout:
+            return server_error(
+                "http_unreachable", f"{shown} could not be reached within {CALL_CONNECT_TIMEOUT_MS // 1000} s"
+            )
+        except TimeoutError:
+            return server_error(
+                "request_duration_too_long", f"{shown} did not answer within {CALL_TIMEOUT_MS // 1000} s"
+            )
+        except TooLarge:
             return too_large(shown)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except TooManyRedirects:
+            return server_error(
+                "http_not_ok", f"{shown} redirects again and again: register the app with the URL that it leads to"
+            )
+        except NotHttp as error:
+            return server_error("invalid_reply", f"{shown} can't be understood: {error}")
+        except (OSError, ValueError) as error:
             return server_error("http_unreachable", f"Unable to reach SDK URL {shown}: {_why(error)}")
         if len(body) > _OFF_LOOP_BYTES:
             return await asyncio.to_thread(read_reply, status, answered, body, now_ms=self._now_ms(), url=shown)
         return read_reply(status, answered, body, now_ms=self._now_ms(), url=shown)
 
-    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
-        assert self._session is not None, "the transport isn't started"
-        for _ in range(REDIRECTS_MAX + 1):
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status in _KEPT_REDIRECTS and location is not None:
-                    url = URL(urljoin(str(url), location), encoded=True)
-                    continue
-                return response.status, response.headers, await _read(response)
-        return 508, {}, b"too many redirects"
-
-
-class _TooLarge(Exception):
-    pass
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None:
-        if length > REPLY_BYTES_MAX:
-            raise _TooLarge
-        return await response.read()
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_chunked(_CHUNK_BYTES):
-        size += len(part)
-        if size > REPLY_BYTES_MAX:
-            raise _TooLarge
-        parts.append(part)
-    return b"".join(parts)
-
-
-@lru_cache(maxsize=4096)
-def call_url(url: str, step_id: str) -> URL:
-    """Return a function's URL with ``stepId`` replaced, the rest of its query kept."""
-    parts = urlsplit(url)
-    query = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key != "stepId"]
-    query.append(("stepId", step_id))
-    return URL(urlunsplit(parts._replace(query=urlencode(query))), encoded=True)
+    def _fields(self, call: OutgoingCall) -> str:
+        fields = (
+            f"{_FIELDS}{call.request_version}\r\n{names.RUN_ID}: {plain(call.run_id)}\r\n"
+            f"{names.REQUEST_ID}: {plain(call.request_id)}\r\n{names.STEP_ID}: {plain(call.step_id)}\r\n"
+        )
+        if self._signing_key is not None:
+            fields += f"{names.SIGNATURE}: {sign(self._signing_key, call.body, real_ms() // 1000)}\r\n"
+        return fields
 
 
 def _why(error: Exception) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ConnectionRefusedError):
-        return "connection refused: is the app running?"
-    if isinstance(cause, socket.gaierror):
-        return "its host name isn't known"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection before it answered"
-    return str(error) or type(error).__name__
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused: is the app running?"
+        case socket.gaierror():
+            return "its host name isn't known"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate isn't trusted: {error.verify_message}"
+        case _:
+            return str(error) or type(error).__name__
