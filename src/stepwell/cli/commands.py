@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from stepwell.cli import apps, events, functions, runs, serve
+from stepwell.cli import apps, events, functions, migrate, runs, serve
 
 app = typer.Typer(
     name="stepwell",
@@ -26,6 +26,7 @@ app.command("functions")(functions.list_functions)
 app.command("invoke")(functions.invoke)
 app.add_typer(apps.app, name="apps")
 app.command("skip")(serve.skip)
+app.add_typer(migrate.app, name="migrate")
 
 
 @app.command("version")

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stepwell.cli.client import ApiTokenOption, UrlOption, connect, fail
+from stepwell.cli.database import Db, DbConnections, DbListen, DbPooled, DbSchema, TakeOver, database, option
 
 if TYPE_CHECKING:
     from stepwell.server.settings import Settings
 
 
-def _option(flag: str, *names: str, text: str, **more: Any) -> Any:
-    """Declare a flag that ``STEPWELL_<FLAG>`` and the protocol's ``INNGEST_<FLAG>`` (12.2) stand for as well."""
-    name = flag.removeprefix("--").replace("-", "_").upper()
-    variables = [f"STEPWELL_{name}", f"INNGEST_{name}"]
-    return typer.Option(flag, *names, envvar=variables, show_envvar=False, help=text, **more)
-
-
-SdkUrls = Annotated[
-    list[str] | None, _option("--sdk-url", "-u", metavar="URL", text="An app to sync; may be repeated.")
-]
-Host = Annotated[str, _option("--host", metavar="HOST", text="The address to listen on.")]
-Port = Annotated[int, _option("--port", "-p", metavar="PORT", text="The port to listen on; 0 picks one.")]
-Db = Annotated[Path | None, _option("--db", metavar="FILE", text="The SQLite file. [default: .stepwell/stepwell.db]")]
+SdkUrls = Annotated[list[str] | None, option("--sdk-url", "-u", metavar="URL", text="An app to sync; may be repeated.")]
+Host = Annotated[str, option("--host", metavar="HOST", text="The address to listen on.")]
+Port = Annotated[int, option("--port", "-p", metavar="PORT", text="The port to listen on; 0 picks one.")]
 RetryInterval = Annotated[
     float | None,
-    _option("--retry-interval", metavar="SECONDS", text="Wait so long before each retry, not longer each time."),
+    option("--retry-interval", metavar="SECONDS", text="Wait so long before each retry, not longer each time."),
 ]
 CallsPerApp = Annotated[
-    int | None, _option("--calls-per-app", metavar="N", text="Calls to one app at a time. [default: 100]")
+    int | None, option("--calls-per-app", metavar="N", text="Calls to one app at a time. [default: 100]")
 ]
 StepsPerRun = Annotated[
-    int | None, _option("--steps-per-run", metavar="N", text="Steps that a run may have. [default: 1000]")
+    int | None, option("--steps-per-run", metavar="N", text="Steps that a run may have. [default: 1000]")
 ]
 Unused = Annotated[str | None, typer.Option(hidden=True)]
 UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
@@ -47,16 +37,21 @@ def dev(
     host: Host = "127.0.0.1",
     port: Port = 8288,
     db: Db = None,
+    db_schema: DbSchema = None,
+    db_pooled: DbPooled = False,
+    db_listen: DbListen = None,
+    db_connections: DbConnections = None,
+    take_over: TakeOver = None,
     in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing when it ends.")] = False,
-    no_discovery: Annotated[bool, _option("--no-discovery", text="Don't look for apps on the usual ports.")] = False,
-    no_poll: Annotated[bool, _option("--no-poll", text="Don't ask known apps again.")] = False,
+    no_discovery: Annotated[bool, option("--no-discovery", text="Don't look for apps on the usual ports.")] = False,
+    no_poll: Annotated[bool, option("--no-poll", text="Don't ask known apps again.")] = False,
     poll_interval: Annotated[
-        float, _option("--poll-interval", metavar="SECONDS", text="Between two looks at apps.")
+        float, option("--poll-interval", metavar="SECONDS", text="Between two looks at apps.")
     ] = 5.0,
     retry_interval: RetryInterval = None,
     calls_per_app: CallsPerApp = None,
     steps_per_run: StepsPerRun = None,
-    quiet: Annotated[bool, _option("--quiet", text="No line for each thing that happens.")] = False,
+    quiet: Annotated[bool, option("--quiet", text="No line for each thing that happens.")] = False,
     tick: Unused = None,
     queue_workers: Unused = None,
     connect_gateway_port: Unused = None,
@@ -84,31 +79,40 @@ def dev(
         "is_quiet": quiet,
     }
     if in_memory:
+        if db is not None:
+            fail("--db and --in-memory exclude each other", status=2)
         chosen["db"] = None
-    _run(
-        lambda: _settings(
-            chosen, sdk_url, host, port, db, retry_interval, calls_per_app, steps_per_run, is_in_memory=in_memory
-        )
+    chosen |= database(
+        db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
     )
+    _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 
 def start(
-    signing_key: Annotated[str | None, _option("--signing-key", metavar="KEY", text="Signs calls to apps.")] = None,
+    signing_key: Annotated[str | None, option("--signing-key", metavar="KEY", text="Signs calls to apps.")] = None,
     signing_key_fallback: Annotated[
-        str | None, _option("--signing-key-fallback", metavar="KEY", text="Accepted, too, while keys are changed.")
+        str | None, option("--signing-key-fallback", metavar="KEY", text="Accepted, too, while keys are changed.")
     ] = None,
     event_key: Annotated[
-        list[str] | None, _option("--event-key", metavar="KEY", text="Lets senders of events in; may be repeated.")
+        list[str] | None, option("--event-key", metavar="KEY", text="Lets senders of events in; may be repeated.")
     ] = None,
     api_token: Annotated[
-        list[str] | None, _option("--api-token", metavar="TOKEN", text="Lets users of the API in; may be repeated.")
+        list[str] | None, option("--api-token", metavar="TOKEN", text="Lets users of the API in; may be repeated.")
     ] = None,
     sdk_url: SdkUrls = None,
     host: Host = "127.0.0.1",
     port: Port = 8288,
     db: Db = None,
+    db_schema: DbSchema = None,
+    db_pooled: DbPooled = False,
+    db_listen: DbListen = None,
+    db_connections: DbConnections = None,
+    take_over: TakeOver = None,
+    migrate: Annotated[
+        bool, option("--migrate/--no-migrate", text="Migrate the database at start; or refuse one that isn't migrated.")
+    ] = True,
     poll_interval: Annotated[
-        float, _option("--poll-interval", metavar="SECONDS", text="Between two looks at apps; 0 asks each once.")
+        float, option("--poll-interval", metavar="SECONDS", text="Between two looks at apps; 0 asks each once.")
     ] = 0.0,
     retry_interval: RetryInterval = None,
     calls_per_app: CallsPerApp = None,
@@ -138,10 +142,14 @@ def start(
         "api_tokens": tuple(api_token or ()),
         "is_discovery_on": False,
         "is_polling_on": poll_interval > 0,
+        "is_migrating": migrate,
     }
     if poll_interval > 0:
         chosen["poll_interval_s"] = poll_interval
-    _run(lambda: _settings(chosen, sdk_url, host, port, db, retry_interval, calls_per_app, steps_per_run))
+    chosen |= database(
+        db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
+    )
+    _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 
 def skip(
@@ -162,20 +170,14 @@ def _settings(
     sdk_url: list[str] | None,
     host: str,
     port: int,
-    db: Path | None,
     retry_interval: float | None,
     calls_per_app: int | None,
     steps_per_run: int | None,
-    *,
-    is_in_memory: bool = False,
 ) -> Settings:
     """Put settings together and check them. Raises ``ConfigError``."""
-    from stepwell.errors import ConfigError
     from stepwell.server.settings import Settings, checked
 
-    if db is not None and is_in_memory:
-        raise ConfigError("--db and --in-memory exclude each other")
-    optional = {"db": db, "calls_per_app_max": calls_per_app, "steps_per_run_max": steps_per_run}
+    optional = {"calls_per_app_max": calls_per_app, "steps_per_run_max": steps_per_run}
     chosen |= {key: value for key, value in optional.items() if value is not None}
     urls = tuple(url for given in sdk_url or () for url in given.split(",") if url)
     return checked(Settings(sdk_urls=urls, host=host, port=port, retry_interval_s=retry_interval, **chosen))

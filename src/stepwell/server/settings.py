@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +14,19 @@ from stepwell.limits import CALLS_PER_APP_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.headers import SERVER_KIND_CLOUD, SERVER_KIND_DEV
 from stepwell.protocol.ids import EnvironmentId
 from stepwell.protocol.signature import hashed_key
+from stepwell.store.url import check_url, shown_url
 
 DEFAULT_PORT: Final = 8288
 DEFAULT_DB: Final = Path(".stepwell/stepwell.db")
 _KEY_CHARS_MIN: Final = 8
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_OF_POSTGRES: Final = {
+    "--db-schema": "db_schema",
+    "--db-pooled": "is_db_pooled",
+    "--db-listen": "db_listen",
+    "--db-connections": "db_connections",
+    "--take-over": "take_over_s",
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,8 +35,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     is_dev: bool
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    db: Path | None = DEFAULT_DB
-    """The SQLite file; None keeps everything in memory, for this process only."""
+    db: Path | str | None = DEFAULT_DB
+    """The SQLite file, or the URL of PostgreSQL; None keeps everything in memory, for this process only."""
+    db_schema: str = "stepwell"
+    """Where the tables are in PostgreSQL."""
+    is_db_pooled: bool = False
+    """A proxy that hands out connections by the transaction stands before PostgreSQL."""
+    db_listen: str | None = None
+    """PostgreSQL's own URL, for LISTEN, where ``db`` is that of such a proxy; None polls there."""
+    db_connections: int = 6
+    """Connections to PostgreSQL, those that write and those that read; one for LISTEN comes on top."""
+    take_over_s: float = 10.0
+    """How long a replica may be silent before others take over its work; PostgreSQL only."""
+    is_migrating: bool = True
+    """Migrate the database at start; else refuse one that isn't migrated."""
     sdk_urls: tuple[str, ...] = ()
     is_discovery_on: bool = True
     is_polling_on: bool = True
@@ -59,6 +82,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key is not None)
 
     @property
+    def shown_db(self) -> str:
+        """The database as logs and messages may have it: without a password."""
+        if self.db is None:
+            return "in memory"
+        return shown_url(self.db) if isinstance(self.db, str) else str(self.db)
+
+    @property
     def url(self) -> str:
         """Where this server is reached from this machine."""
         host = self.host if self.host not in ("0.0.0.0", "::", "") else "127.0.0.1"  # noqa: S104 - compared, not bound
@@ -83,9 +113,33 @@ def checked(settings: Settings) -> Settings:
             raise ConfigError(f"--sdk-url must be an http:// or https:// URL, not {url!r}")
     for key in settings.signing_keys:
         hashed_key(key)
+    _check_database(settings)
     if not settings.is_dev:
         _check_keys(settings)
     return settings
+
+
+def _check_database(settings: Settings) -> None:
+    if not isinstance(settings.db, str):
+        usual = Settings(is_dev=settings.is_dev)
+        for flag, field in _OF_POSTGRES.items():
+            if getattr(settings, field) != getattr(usual, field):
+                raise ConfigError(f"{flag} is for PostgreSQL, but the database is {settings.shown_db}")
+        return
+    check_url("--db", settings.db)
+    if settings.db_listen is not None:
+        check_url("--db-listen", settings.db_listen)
+    if not _SCHEMA.fullmatch(settings.db_schema) or settings.db_schema.startswith("pg_"):
+        raise ConfigError(
+            "--db-schema must be lower-case letters, digits and _, not begin with a digit or pg_, and have at most 63"
+            f" characters, not {settings.db_schema!r}"
+        )
+    if not 3 <= settings.db_connections <= 100:
+        raise ConfigError(f"--db-connections must be between 3 and 100, not {settings.db_connections}")
+    if not 2 <= settings.take_over_s <= 600:
+        raise ConfigError(f"--take-over must be between 2s and 10m, not {settings.take_over_s:g}s")
+    if importlib.util.find_spec("asyncpg") is None:
+        raise ConfigError('PostgreSQL needs asyncpg, which is not installed: pip install "stepwell[server,postgres]"')
 
 
 def _check_keys(settings: Settings) -> None:

@@ -23,7 +23,7 @@ import contextlib
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +35,7 @@ from stepwell.store.query import Dialect
 _MARKER: Final = re.compile(r"-- stepwell: (expand|contract)(, no-transaction)?")
 _STATEMENT_END: Final = re.compile(r"(?<=;)\n")
 _COMMENT: Final = re.compile(r"^--.*", re.MULTILINE)
+_WAIT_S: Final = 10.0  # for a server that writes to the same file
 _RECORD_TABLE: Final = """
 create table if not exists schema_migration (
   number integer primary key,
@@ -208,7 +209,7 @@ def refuse_unmigrated(db: sqlite3.Connection) -> None:
     refuse_pending(load_migrations("sqlite"), read_records(db))
 
 
-def show(path: Path) -> list[Shown]:
+def show_file(path: Path) -> list[Shown]:
     """Return how each migration stands to the database in a file, which needn't be there and isn't made.
 
     Raises ``StoreError`` when it can't be read as a database.
@@ -216,11 +217,27 @@ def show(path: Path) -> list[Shown]:
     migrations = load_migrations("sqlite")
     if not path.exists():
         return shown(migrations, ())
+    with _opened(f"{path.absolute().as_uri()}?mode=ro") as db:
+        return shown(migrations, read_records(db))
+
+
+def migrate_file(path: Path, *, now: int) -> list[str]:
+    """Migrate the database in a file, which is made where it is missing. See ``migrate``."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return shown(migrations, read_records(db))
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"its folder can't be made: {error.strerror}") from error
+    with _opened(path.absolute().as_uri()) as db:
+        return migrate(db, now=now)
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Generator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)) as db:
+            yield db
     except sqlite3.Error as error:
-        raise StoreError(f"{path} can't be read as a database: {error}") from error
+        raise StoreError(f"it can't be used as a database: {error}") from error
 
 
 def read_records(db: sqlite3.Connection) -> list[Record]:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Generator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Final, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it has none; what is used of it is declared below
 
@@ -36,6 +36,7 @@ from stepwell.store.migrate import (
 )
 
 MAJOR_MIN: Final = 15  # what the tests run on, and the oldest that its makers still mend for some years
+_CONNECT_S: Final = 10.0
 _LOCK_TRY_S: Final = 0.1
 # A statement that waits for an exclusive lock holds up whoever comes after it, on a table that others work on. Better
 # to give up; the next start tries again.
@@ -45,6 +46,7 @@ _OUTAGES: Final = (
     asyncpg.exceptions.OperatorInterventionError,  # it shuts down, starts, recovers
     asyncpg.exceptions.InsufficientResourcesError,  # no room on the disk, no connection left
     asyncpg.ReadOnlySQLTransactionError,  # a standby
+    asyncpg.exceptions.TargetServerAttributeNotMatched,  # none but standbys
     asyncpg.InterfaceError,
     OSError,
 )
@@ -67,6 +69,31 @@ class Connection(Protocol):
     async def execute(self, query: str, *args: Any) -> str: ...
     async def fetch(self, query: str, *args: Any) -> Sequence[Any]: ...
     async def fetchval(self, query: str, *args: Any) -> Any: ...
+    async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - the driver's
+
+
+_connect: Callable[..., Awaitable[Connection]] = cast("Any", asyncpg.connect)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Connection]:
+    """Open a connection for migrations, to the primary where there are several hosts.
+
+    Raises ``StoreUnavailable`` when nobody answers in ten seconds, ``StoreError`` when whoever does says no.
+    """
+    try:
+        # No statement is prepared: a transaction-pooling proxy would lose it.
+        connection = await _connect(url, timeout=_CONNECT_S, statement_cache_size=0, target_session_attrs="primary")
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise StoreError(f"the database's URL can't be used: {error}") from error
+    except _OUTAGES as error:
+        raise StoreUnavailable(f"it can't be reached: {error or type(error).__name__}") from error
+    except asyncpg.PostgresError as error:
+        raise StoreError(f"it lets nobody in: {error}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=_CONNECT_S)
 
 
 async def migrate_postgres(

@@ -486,10 +486,50 @@ def test_start_takes_keys_from_the_environment(started: list[Settings]) -> None:
     assert not started[0].is_polling_on
 
 
+URL = "postgresql://stepwell:hunter2@h1:5432,h2:5432/db"
+
+
+@pytest.mark.parametrize("command", [["dev"], START])
+def test_a_server_takes_a_postgresql(started: list[Settings], command: list[str]) -> None:
+    flags = ["--db", URL, "--db-schema", "blue", "--db-pooled", "--db-listen", "postgres://h1/db"]
+
+    run(*command, *flags, "--db-connections", "9", "--take-over", "1m")
+
+    [settings] = started
+    assert (settings.db, settings.db_schema, settings.is_db_pooled, settings.db_listen) == (
+        URL,
+        "blue",
+        True,
+        "postgres://h1/db",
+    )
+    assert (settings.db_connections, settings.take_over_s, settings.is_migrating) == (9, 60.0, True)
+
+
+def test_the_database_comes_from_the_environment(started: list[Settings]) -> None:
+    env = {"DB": URL, "DB_POOLED": "1", "DB_LISTEN": "postgres://h1/db", "TAKE_OVER": "2.5", "MIGRATE": "0"}
+
+    run(*START, **{f"STEPWELL_{name}": value for name, value in env.items()})
+
+    [settings] = started
+    assert (settings.db, settings.is_db_pooled, settings.db_listen) == (URL, True, "postgres://h1/db")
+    assert (settings.take_over_s, settings.is_migrating) == (2.5, False)
+
+
+def test_a_server_need_not_migrate(started: list[Settings]) -> None:
+    run(*START, "--no-migrate")
+    run(*START, "--migrate", STEPWELL_MIGRATE="0")
+
+    assert [settings.is_migrating for settings in started] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         (["start"], "--signing-key"),
+        (["dev", "--db", "mysql://u:hunter2@h/db"], "--db must be"),
+        (["dev", "--db", URL, "--take-over", "soon"], "--take-over: 'soon' is not a duration"),
+        (["dev", "--db", URL, "--take-over", "1s"], "--take-over must be"),
+        (["dev", "--db-schema", "blue"], "--db-schema is for PostgreSQL"),
         (START[:3], "--event-key"),
         (START[:5], "--api-token"),
         (["start", "--signing-key", "xyz", *START[3:]], "hex"),
@@ -502,7 +542,10 @@ def test_start_takes_keys_from_the_environment(started: list[Settings]) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(started: list[Settings], words: list[str], named: str) -> None:
-    assert named in fails(*words, status=2)
+    message = fails(*words, status=2)
+
+    assert named in message
+    assert "hunter2" not in message
     assert started == []
 
 

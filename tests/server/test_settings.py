@@ -1,0 +1,87 @@
+"""The settings of the database: what goes together, what is refused, and what is shown."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stepwell.errors import ConfigError
+from stepwell.server.settings import Settings, checked
+
+POSTGRES = Settings(is_dev=True, db="postgresql://u:secret@h1:5432,h2:5432/db")
+
+
+def changed(**changes: Any) -> Settings:
+    return msgspec.structs.replace(POSTGRES, **changes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        POSTGRES,
+        changed(db_schema="public"),
+        changed(db_schema="_" + "x" * 62),
+        changed(is_db_pooled=True, db_listen="postgres://u:secret@h1/db"),
+        changed(db_connections=3, take_over_s=2.0),
+        changed(db_connections=100, take_over_s=600.0),
+        Settings(is_dev=True, db=Path("x.db"), is_migrating=False),
+        Settings(is_dev=True, db=None),
+    ],
+)
+def test_a_database_can_be_described(settings: Settings) -> None:
+    assert checked(settings) is settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (changed(db="mysql://u:secret@h/db"), "--db must be"),
+        (changed(db_listen="h:5432"), "--db-listen must be"),
+        (changed(db_schema=""), "--db-schema"),
+        (changed(db_schema="Blue"), "--db-schema"),
+        (changed(db_schema='a"b'), "--db-schema"),
+        (changed(db_schema="9lives"), "--db-schema"),
+        (changed(db_schema="pg_stepwell"), "--db-schema"),
+        (changed(db_schema="x" * 64), "--db-schema"),
+        (changed(db_connections=2), "--db-connections"),
+        (changed(db_connections=101), "--db-connections"),
+        (changed(take_over_s=1.999), "--take-over"),
+        (changed(take_over_s=600.1), "--take-over"),
+        (changed(take_over_s=float("nan")), "--take-over"),
+        (changed(db=Path("x.db"), db_schema="blue"), "--db-schema is for PostgreSQL, but the database is x.db"),
+        (changed(db=Path("x.db"), is_db_pooled=True), "--db-pooled is for PostgreSQL"),
+        (changed(db=Path("x.db"), db_listen="postgresql://h/db"), "--db-listen is for PostgreSQL"),
+        (changed(db=None, db_connections=7), "--db-connections is for PostgreSQL, but the database is in memory"),
+        (changed(db=None, take_over_s=5.0), "--take-over is for PostgreSQL"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_its_flag(settings: Settings, named: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        checked(settings)
+
+    assert named in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_without_the_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    with pytest.raises(ConfigError, match=r'pip install "stepwell\[server,postgres\]"'):
+        checked(POSTGRES)
+    checked(Settings(is_dev=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        (POSTGRES, "postgresql://u:***@h1:5432,h2:5432/db"),
+        (changed(db=Path("x.db")), "x.db"),
+        (changed(db=None), "in memory"),
+    ],
+)
+def test_the_database_is_shown_without_its_password(settings: Settings, shown: str) -> None:
+    assert settings.shown_db == shown
