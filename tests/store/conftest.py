@@ -1,20 +1,33 @@
-"""The contract runs on each database. PostgreSQL joins by one more class here."""
+"""The contract runs on each database: SQLite, and PostgreSQL in the newest version and the oldest that is here."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from stepwell.store.interface import Store
-from tests.store.database import Database, SQLiteDatabase, Worker
+from tests.postgres import Installation, Postgres, installations
+from tests.store.database import Database, PostgresDatabase, SQLiteDatabase, Worker, migrated
 from tests.unit.engine.making import function_of
 
+DATABASES = [
+    pytest.param(None, id="sqlite"),
+    *(pytest.param(installation, id=installation.name) for installation in installations()),
+]
 
-@pytest.fixture(params=["sqlite"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    database = SQLiteDatabase(tmp_path)
+
+@pytest.fixture(params=DATABASES)
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_of: Callable[[Installation], Postgres]
+) -> AsyncIterator[Database]:
+    installation: Installation | None = request.param
+    if installation is None:
+        database: Database = SQLiteDatabase(tmp_path)
+    else:
+        server = postgres_of(installation)
+        database = PostgresDatabase(server, migrated(server))
     yield database
     await database.close()
 

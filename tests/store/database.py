@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 
 from stepwell.engine.core.model import (
@@ -31,13 +35,18 @@ from stepwell.store.interface import (
     ClaimRequest,
     CommitRequest,
     IngestRequest,
+    ReapRequest,
     Request,
     Result,
     Store,
     SyncRequest,
     Verdict,
 )
+from stepwell.store.migrate_postgres import connected, migrate_postgres
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_link import numbered
 from stepwell.store.sqlite import SQLiteStore
+from tests.postgres import Postgres
 from tests.unit.engine.making import DEV, T0, ulid
 
 
@@ -98,6 +107,65 @@ class SQLiteDatabase:
             db.commit()
         finally:
             db.close()
+
+
+class PostgresDatabase:
+    """PostgreSQL, with a database for each test, made from one that is migrated."""
+
+    def __init__(self, server: Postgres, template: str) -> None:
+        self._server = server
+        self.url = server.create_database(template=template)
+        self._open: list[PostgresStore] = []
+
+    async def open(self, replica: str = "replica-1") -> Store:
+        store = PostgresStore(self.url, ReplicaId(replica), is_migrating=False)
+        self._open.append(store)
+        await store.start(now=T0)
+        await store.submit(ReapRequest(-(1 << 60), T0))  # as on SQLite: all others are dead
+        return store
+
+    async def crash(self, store: Store) -> None:
+        await store.stop()  # it says nothing to the database
+        self._open = [other for other in self._open if other is not store]
+
+    async def close(self) -> None:
+        for store in self._open:
+            await store.stop()
+        await asyncio.to_thread(self._server.drop_database, self.url)
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return asyncio.run_coroutine_threadsafe(self._fetch(sql, values), _other_loop()).result(10)
+
+    def execute(self, sql: str, *values: Any) -> None:
+        self.query(sql, *values)
+
+    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        connection = await asyncpg.connect(self.url, server_settings={"search_path": "stepwell"})
+        try:
+            return [tuple(row) for row in await connection.fetch(numbered(sql), *values)]
+        finally:
+            await connection.close()
+
+
+@cache
+def _other_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop on a thread of its own: tests look at rows between two lines."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
+@cache
+def migrated(server: Postgres) -> str:
+    """Return a database to copy: migrated, and otherwise empty."""
+    url = server.create_database()
+
+    async def migrate() -> None:
+        async with connected(url) as connection:
+            await migrate_postgres(connection, schema="stepwell", now=T0)
+
+    asyncio.run_coroutine_threadsafe(migrate(), _other_loop()).result(30)
+    return url
 
 
 class Worker:

@@ -299,6 +299,11 @@ class Store(Protocol):
         ...
 
     @property
+    def is_heard(self) -> bool:
+        """Tell whether news arrive; where they don't, replicas look by themselves, often."""
+        ...
+
+    @property
     def outage(self) -> str | None:
         """Why the database can't be used now, as last seen; None when it can."""
         ...

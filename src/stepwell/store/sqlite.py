@@ -149,6 +149,10 @@ class SQLiteStore:
         """Hear nothing."""
 
     @property
+    def is_heard(self) -> bool:
+        return True
+
+    @property
     def outage(self) -> str | None:
         return self._commits.outage
 

@@ -1,0 +1,252 @@
+"""The store on PostgreSQL: any number of replicas share one database, which does the coordination.
+
+Writing requests are committed in groups by a few writers, each on a connection of its own (``group_commit.py``); beats
+and reaping have another, so that they wait for nobody. What a statement means is in ``batch.py`` and ``read.py``, which
+SQLite shares. News goes out by NOTIFY on its own connection, coalesced: inside the commits it would put them in line.
+
+A connection that breaks is made anew by whoever needs it next. All that can be mended by waiting (a restart, a
+fail-over, a full disk, a time-out) is raised as ``StoreUnavailable``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+
+from stepwell.engine.core.model import App, Event, Function, Run
+from stepwell.engine.core.state import RunState
+from stepwell.errors import StoreUnavailable
+from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
+from stepwell.store import read
+from stepwell.store.batch import Batch
+from stepwell.store.group_commit import ConcurrentGroupCommit
+from stepwell.store.interface import (
+    BeatRequest,
+    DueSchedule,
+    EventFilter,
+    Lease,
+    News,
+    ReapRequest,
+    Request,
+    Result,
+    RunDetail,
+    RunFilter,
+    Schedule,
+)
+from stepwell.store.migrate_postgres import connected, migrate_postgres, refuse_unmigrated_postgres
+from stepwell.store.postgres_link import (
+    CONFLICTS,
+    HOT_PATH,
+    STATEMENT_TIMEOUT_S,
+    UNAVAILABLE,
+    Connection,
+    Link,
+    run_plan,
+    run_statement,
+)
+from stepwell.store.postgres_news import NewsChannel
+from stepwell.store.query import Statement
+from stepwell.store.read import Reading
+
+T = TypeVar("T")
+
+_CONFLICT_TRIES_MAX: Final = 5
+
+
+class PostgresStore:
+    """See ``interface.Store``, which this implements, for what each verb promises."""
+
+    is_shared: Final = True
+
+    def __init__(
+        self,
+        url: str,
+        replica_id: ReplicaId,
+        *,
+        schema: str = "stepwell",
+        is_pooled: bool = False,
+        listen_url: str | None = None,
+        connection_count: int = 6,
+        take_over_s: float = 10.0,
+        is_migrating: bool = True,
+    ) -> None:
+        self.replica_id = replica_id
+        self._url, self._schema, self._is_migrating = url, schema, is_migrating
+        self._is_pooled = is_pooled
+        # A replica that stops in the middle of a transaction must not hold its locks for longer than it may be silent.
+        idle_ms = round(take_over_s * 400)
+        writing = {"idle_in_transaction_session_timeout": str(idle_ms), **HOT_PATH}
+        writer_count = max(1, connection_count // 2)
+        self._writers = [self._link(writing) for _ in range(writer_count)]
+        self._vital_link = self._link(writing)
+        self._readers: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        for _ in range(max(1, connection_count - writer_count - 1)):
+            self._readers.put_nowait(self._link({"idle_in_transaction_session_timeout": str(idle_ms)}))
+        self._commits = ConcurrentGroupCommit(self._write, writer_count)
+        self._vital = ConcurrentGroupCommit(self._write_vital, 1)
+        self._vital.outage = self._commits.outage
+        news_url = listen_url if is_pooled else url
+        self._news = NewsChannel(self._link({}, url=news_url), schema, replica_id) if news_url is not None else None
+
+    def _link(self, settings: dict[str, str], *, url: str | None = None) -> Link:
+        return Link(
+            url or self._url,
+            {"search_path": f'"{self._schema}"', "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s", **settings},
+            is_pooled=self._is_pooled and url is None,
+        )
+
+    async def start(self, *, now: int) -> None:
+        """Migrate the database and enter this replica.
+
+        Raises ``StoreUnavailable`` when it can't be reached, ``StoreError`` when it can't be used.
+        """
+        async with connected(self._url) as connection:
+            if self._is_migrating:
+                await migrate_postgres(connection, schema=self._schema, now=now, is_pooled=self._is_pooled)
+            else:
+                await refuse_unmigrated_postgres(connection, schema=self._schema)
+        await self.enter(self.replica_id)
+        self._commits.start()
+        self._vital.start()
+        if self._news is not None:
+            self._news.start()
+
+    async def stop(self) -> None:
+        """Finish what was submitted and close."""
+        await self._commits.stop()
+        await self._vital.stop()
+        if self._news is not None:
+            await self._news.stop()
+        links = [*self._writers, self._vital_link]
+        while not self._readers.empty():
+            links.append(self._readers.get_nowait())
+        for link in links:
+            await link.close()
+
+    def submit(self, request: Request) -> asyncio.Future[Result]:
+        if isinstance(request, BeatRequest | ReapRequest):
+            return self._vital.submit(request)
+        return self._commits.submit(request)
+
+    async def enter(self, replica_id: ReplicaId) -> None:
+        self.replica_id = replica_id
+        if self._news is not None:
+            self._news.replica_id = replica_id
+        await self._write_plain(Statement("replica_insert", parameters={"id": replica_id}))
+
+    def tell(self, news: News) -> None:
+        """Tell the other replicas; behind a proxy without a listening address they poll instead."""
+        if self._news is not None:
+            self._news.tell(news)
+
+    def listen(self, hear: Callable[[News], None]) -> None:
+        if self._news is not None:
+            self._news.hear = hear
+
+    @property
+    def is_heard(self) -> bool:
+        return self._news is not None and self._news.is_connected
+
+    @property
+    def outage(self) -> str | None:
+        return self._commits.outage.reason
+
+    async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
+        await self._write_plain(Statement("environment_upsert", parameters={"id": environment, "now": now}))
+
+    async def load_functions(self, environment: EnvironmentId) -> tuple[int, list[Function]]:
+        return await self._read(lambda: read.load_functions(environment))
+
+    async def load_apps(self, environment: EnvironmentId) -> list[App]:
+        return await self._read(lambda: read.load_apps(environment))
+
+    async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
+        return await self._read(lambda: read.load_runs(ids))
+
+    async def leases(self) -> list[Lease]:
+        return await self._read(lambda: read.leases(self.replica_id))
+
+    async def partitions(self) -> list[str]:
+        return await self._read(read.partitions)
+
+    async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:
+        return await self._read(lambda: read.next_due(partitions))
+
+    async def due_schedules(self, *, now: int, limit: int) -> list[DueSchedule]:
+        return await self._read(lambda: read.due_schedules(now, limit))
+
+    async def next_schedule_due(self) -> int | None:
+        return await self._read(read.next_schedule_due)
+
+    async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
+        return await self._read(lambda: read.load_schedules(environment))
+
+    async def load_setting(self, key: str) -> str | None:
+        return await self._read(lambda: read.load_setting(key))
+
+    async def list_runs(self, which: RunFilter) -> list[Run]:
+        return await self._read(lambda: read.list_runs(which))
+
+    async def list_events(self, which: EventFilter) -> list[Event]:
+        return await self._read(lambda: read.list_events(which))
+
+    async def load_event(self, id: EventId) -> Event | None:
+        return await self._read(lambda: read.load_event(id))
+
+    async def event_names(self, ids: Sequence[EventId]) -> dict[EventId, str]:
+        return await self._read(lambda: read.event_names(ids))
+
+    async def load_run(self, id: RunId) -> RunDetail | None:
+        return await self._read(lambda: read.load_run(id))
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    async def _write(self, number: int, requests: Sequence[Request]) -> list[Result]:
+        return await self._write_on(self._writers[number], requests)
+
+    async def _write_vital(self, _number: int, requests: Sequence[Request]) -> list[Result]:
+        return await self._write_on(self._vital_link, requests)
+
+    async def _write_on(self, link: Link, requests: Sequence[Request]) -> list[Result]:
+        """Commit a batch. Two batches that locked each other out are tried again."""
+
+        async def work(connection: Connection) -> list[Result]:
+            batch = Batch(self.replica_id, requests)
+            await run_plan(batch.plan(), connection)
+            return batch.results
+
+        return await self._transact(link, work)
+
+    async def _write_plain(self, statement: Statement) -> None:
+        await self._transact(self._vital_link, lambda connection: run_statement(statement, connection))
+
+    async def _read(self, plan: Callable[[], Reading[T]]) -> T:
+        """Read in one transaction, so that all of it is of one moment."""
+        link = await self._readers.get()
+        try:
+            return await self._transact(
+                link, lambda connection: run_plan(plan(), connection), mode=" isolation level repeatable read read only"
+            )
+        finally:
+            self._readers.put_nowait(link)
+
+    async def _transact(self, link: Link, work: Callable[[Connection], Awaitable[T]], *, mode: str = "") -> T:
+        tries = 0
+        while True:
+            try:
+                return await link.transact(work, mode=mode)
+            except CONFLICTS as error:
+                tries += 1
+                if tries == _CONFLICT_TRIES_MAX:
+                    raise StoreUnavailable(f"the database kept refusing a transaction: {error}") from error
+            except UNAVAILABLE as error:
+                raise StoreUnavailable(f"PostgreSQL can't be used now: {_why(error)}") from error
+            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+                raise StoreUnavailable(f"PostgreSQL has not what was migrated: {error}") from error
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,108 @@
+"""What replicas tell each other: hints by LISTEN and NOTIFY, coalesced, on a connection of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+import msgspec
+import structlog
+
+from stepwell.protocol.ids import ReplicaId
+from stepwell.store.interface import News
+from stepwell.store.postgres_link import CONNECT_S, Connection, Link
+
+_DELAY_S: Final = 0.01  # what is told within it goes out together
+_BYTES_MAX: Final = 7_900  # PostgreSQL takes less than 8,000
+_RETRY_S: Final = 1.0
+
+log = structlog.get_logger("stepwell.store")
+
+
+class _Telling(msgspec.Struct):
+    """News on the wire: who tells it, and what."""
+
+    by: str
+    due: dict[str, int] = {}
+    is_synced: bool = False
+    is_left: bool = False
+
+
+class NewsChannel:
+    """Tells and hears what replicas tell each other, on one connection."""
+
+    def __init__(self, link: Link, schema: str, replica_id: ReplicaId) -> None:
+        self.replica_id = replica_id
+        self.hear: Callable[[News], None] | None = None
+        self.is_connected = False
+        self._link = link
+        self._channel = f"stepwell_{schema}"
+        self._next: _Telling | None = None
+        self._wakes = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen until stopped."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Tell what there is to tell, and close."""
+        if self._task is not None:
+            if self._next is not None and self.is_connected:
+                await asyncio.wait([asyncio.ensure_future(self._send(await self._link.get()))], timeout=CONNECT_S)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._link.close()
+
+    def tell(self, news: News) -> None:
+        """Add to what goes out next."""
+        telling = self._next = self._next or _Telling(by=self.replica_id)
+        for partition, due_at in news.due.items():
+            telling.due[partition] = min(due_at, telling.due.get(partition, due_at))
+        telling.is_synced |= news.is_synced
+        telling.is_left |= news.is_left
+        self._wakes.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                connection = await self._link.get()
+                await connection.add_listener(self._channel, self._heard)
+                connection.add_termination_listener(self._ended)
+                self.is_connected = True
+                self._hear(News({}, is_synced=True, is_left=True))  # whatever was told meanwhile was missed
+                while not connection.is_closed():
+                    await self._wakes.wait()
+                    self._wakes.clear()
+                    await asyncio.sleep(_DELAY_S)
+                    if self._next is not None and not connection.is_closed():
+                        await self._send(connection)
+            except Exception as error:  # noqa: BLE001 - news are hints: without them, replicas look by themselves
+                log.debug("news.interrupted", error=str(error))
+            self.is_connected = False
+            self._link.drop()
+            await asyncio.sleep(_RETRY_S)
+
+    def _ended(self, _connection: object) -> None:
+        self._wakes.set()
+
+    async def _send(self, connection: Connection) -> None:
+        telling, self._next = self._next, None
+        payload = msgspec.json.encode(telling).decode()
+        if len(payload) > _BYTES_MAX:
+            payload = msgspec.json.encode(_Telling(by=self.replica_id, is_synced=True, is_left=True)).decode()
+        await connection.execute("select pg_notify($1, $2)", self._channel, payload)
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        try:
+            telling = msgspec.json.decode(cast("str", payload), type=_Telling)
+        except msgspec.DecodeError:
+            log.warning("news.unreadable", channel=self._channel)
+            return
+        if telling.by != self.replica_id:
+            self._hear(News(telling.due, is_synced=telling.is_synced, is_left=telling.is_left))
+
+    def _hear(self, news: News) -> None:
+        if self.hear is not None:
+            self.hear(news)
