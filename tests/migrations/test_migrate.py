@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from stepwell.errors import StoreError
-from stepwell.store.migrate import Kind, Migration, Record, Shown, Standing, load_migrations, refuse_pending, shown
-from tests.migrations.database import Database
+from stepwell.store.migrate import (
+    Kind,
+    Migration,
+    Record,
+    Shown,
+    Standing,
+    load_migrations,
+    refuse_pending,
+    refuse_unmigrated,
+    shown,
+)
+from tests.migrations.database import Database, SQLiteDatabase
 
 NOW = 1_767_225_600_000
 
@@ -168,3 +180,14 @@ def test_a_server_that_must_not_migrate_says_who_does() -> None:
     assert "stepwell migrate run" in str(refused.value)
     with pytest.raises(StoreError, match="newer Stepwell"):
         refuse_pending([ONE], [ONE.record(NOW), FEWER.record(NOW)])
+
+
+async def test_a_server_that_must_not_migrate_refuses_a_new_file(tmp_path: Path) -> None:
+    with closing(SQLiteDatabase(tmp_path / "db")) as database:
+        with pytest.raises(StoreError, match=r"0001_initial.sql"):
+            refuse_unmigrated(database.db)
+        assert await database.schema() == []
+
+        await database.migrate(*load_migrations("sqlite"), now=NOW)
+
+        refuse_unmigrated(database.db)

@@ -87,9 +87,9 @@ async def connected(url: str) -> AsyncGenerator[Connection]:
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise StoreError(f"the database's URL can't be used: {error}") from error
     except _OUTAGES as error:
-        raise StoreUnavailable(f"it can't be reached: {error or type(error).__name__}") from error
+        raise StoreUnavailable(f"the database can't be reached: {error or type(error).__name__}") from error
     except asyncpg.PostgresError as error:
-        raise StoreError(f"it lets nobody in: {error}") from error
+        raise StoreError(f"the database refuses the connection: {error}") from error
     try:
         yield connection
     finally:
