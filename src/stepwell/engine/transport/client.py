@@ -107,7 +107,9 @@ class Client:
             if response.status not in follows or (location := response.headers.get(LOCATION)) is None:
                 encoding = response.headers.get(CONTENT_ENCODING)
                 return response if encoding is None else self._decoded(response, encoding)
-            target = target_of(urljoin(target.url(path), location))
+            found = target_of(urljoin(target.url(path), location))
+            # A user and password are for one origin: they hold for its relative redirects, and nowhere else.
+            target = found._replace(fields=target.fields) if found.origin == target.origin else found
             path = target.path
         raise TooManyRedirects
 
@@ -129,16 +131,13 @@ class Client:
             raise NotHttp(f"its body isn't {name}, which its headers say") from None
 
     def _inflated(self, data: bytes, window: int) -> bytes:
-        """Inflate, up to the limit: a small body may hold gigabytes. Several gzip members follow one another."""
-        whole = b""
-        while data:
-            inflater = zlib.decompressobj(window)
-            whole += inflater.decompress(data, self._body_bytes_max + 1 - len(whole))
-            if len(whole) > self._body_bytes_max:
-                raise TooLarge
-            if not inflater.eof:
-                raise zlib.error("it is cut off")
-            data = inflater.unused_data
+        """Inflate, up to the limit: a small body may hold gigabytes."""
+        inflater = zlib.decompressobj(window)
+        whole = inflater.decompress(data, self._body_bytes_max + 1)
+        if len(whole) > self._body_bytes_max:
+            raise TooLarge
+        if not inflater.eof or inflater.unused_data:
+            raise zlib.error("it is cut off, or more follows")
         return whole
 
 

@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._status = status
         coding, length = self._headers.get(_TRANSFER_ENCODING), self._headers.get(_CONTENT_LENGTH)
         if coding is not None:
-            if coding.lower() != "chunked":
+            if coding.strip().lower() != "chunked":
                 self.end(NotHttp(f"its transfer encoding {coding[:100]!r} isn't known"))
         elif length is None:
             self._ends_with_close = status not in _WITHOUT_BODY
@@ -208,11 +208,7 @@ class Connection(asyncio.Protocol):
         if error is None and self._ends_with_close and self._status != 0:
             self._complete(self._waiter, is_last=True)
             return
+        is_closed = error is None or isinstance(error, ConnectionError)
+        how = "it closed the connection" if is_closed else f"the connection broke ({error})"
         has_begun = self._status != 0 or self._unread_bytes > 0
-        lost = Disconnected(
-            "it closed the connection in the middle of its answer"
-            if has_begun
-            else "it closed the connection before it answered"
-        )
-        lost.__cause__ = error
-        self.end(lost)
+        self.end(Disconnected(f"{how} {'in the middle of its answer' if has_begun else 'before it answered'}"))

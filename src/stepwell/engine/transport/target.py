@@ -39,7 +39,6 @@ class Target(NamedTuple):
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
-@lru_cache(maxsize=1024)
 def target_of(url: str) -> Target:
     """Take a URL apart. Raises ``ValueError`` for one that can't be asked.
 

@@ -114,26 +114,27 @@ def error_of(found: Heard, kind: type[Exception]) -> str:
 
 CHUNKED = b"HTTP/1.1 206 X\r\nX-Inngest-SDK: s\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSING = b"HTTP/1.1 200 OK\r\nX-Inngest-SDK: s\r\n\r\n"
-WHOLE = [
-    response(b'[{"id":"x"}]', "X-Inngest-Req-Version: 2", "Retry-After: 3"),
-    response(b""),
-    response(b"closing", "Connection: close"),
-    response(b"two", "x-inngest-no-retry: true", "X-Other: " + "y" * 200),
-    CHUNKED + b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\n\r\n",
-    CHUNKED + b"3\r\nabc\r\n0\r\nRetry-After: 9\r\nX-Trailer: t\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\n" + response(b"after one"),
-    b"HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\nHTTP/1.1 102 X\r\n\r\n" + response(b"after two"),
-    b"HTTP/1.1 204 No Content\r\nX-Inngest-SDK: s\r\n\r\n",
-    b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold",
-    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nold",
-    b"HTTP/1.1 200 OK\nX-Inngest-SDK: s\nContent-Length: 2\n\nok",
-    b"\r\n\r\n" + response(b"after empty lines"),
-    CLOSING + b"until the end",
-    CLOSING,
-]
+WHOLE = {
+    "ops": response(b'[{"id":"x"}]', "X-Inngest-Req-Version: 2", "Retry-After: 3"),
+    "empty": response(b""),
+    "last": response(b"last", "Connection: close"),
+    "long header": response(b"two", "x-inngest-no-retry: true", "X-Other: " + "y" * 200),
+    "chunks": CHUNKED + b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\n\r\n",
+    "trailers": CHUNKED + b"3\r\nabc\r\n0\r\nRetry-After: 9\r\nX-Trailer: t\r\n\r\n",
+    "after 100": b"HTTP/1.1 100 Continue\r\n\r\n" + response(b"after one"),
+    "after 103, 102": b"HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\nHTTP/1.1 102 X\r\n\r\n"
+    + response(b"after two"),
+    "204": b"HTTP/1.1 204 No Content\r\nX-Inngest-SDK: s\r\n\r\n",
+    "1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold",
+    "1.0 kept": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nold",
+    "bare LF": b"HTTP/1.1 200 OK\nX-Inngest-SDK: s\nContent-Length: 2\n\nok",
+    "empty lines": b"\r\n\r\n" + response(b"after empty lines"),
+    "until close": CLOSING + b"until the end",
+    "empty until close": CLOSING,
+}
 
 
-@pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
 @given(data=st.data())
 def test_a_response_is_the_same_however_it_is_cut_into_pieces(whole: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=20)))
@@ -143,7 +144,7 @@ def test_a_response_is_the_same_however_it_is_cut_into_pieces(whole: bytes, data
     assert heard(*parts, ends=ends) == heard(whole, ends=ends)
 
 
-@pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
 def test_a_response_is_the_same_byte_by_byte(whole: bytes) -> None:
     ends = whole.startswith(CLOSING)
 
@@ -151,7 +152,7 @@ def test_a_response_is_the_same_byte_by_byte(whole: bytes) -> None:
 
 
 @given(
-    st.lists(st.binary(max_size=30) | st.sampled_from([*WHOLE, b"HTTP/1.1 ", b"\r\n\r\n", b"200 OK\r\n"])),
+    st.lists(st.binary(max_size=30) | st.sampled_from([*WHOLE.values(), b"HTTP/1.1 ", b"\r\n\r\n", b"200 OK\r\n"])),
     st.booleans(),
 )
 @example([b"HTTP/1.1 101 X\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"], False)
@@ -188,7 +189,8 @@ def test_headers_of_interim_responses_and_trailers_are_not_those_of_the_response
 
 def test_a_connection_serves_one_request_after_the_other() -> None:
     line = Line()
-    for whole in (WHOLE[0], WHOLE[4], WHOLE[6], WHOLE[8], WHOLE[0]):
+    for name in ("ops", "chunks", "after 100", "204", "ops"):
+        whole = WHOLE[name]
         answer = line.ask()
         line.hear(whole)
         assert answer.result() == heard(whole).response
@@ -316,6 +318,10 @@ def test_a_length_over_the_limit_is_refused_before_the_body() -> None:
     error_of(heard(response(b"x" * (BODY_MAX + 1))[: -BODY_MAX - 1]), TooLarge)
 
 
+def test_a_chunk_over_the_limit_is_not_awaited() -> None:
+    error_of(heard(CHUNKED + b"ffffffff\r\n" + b"x" * (BODY_MAX + 1)), TooLarge)
+
+
 @pytest.mark.parametrize(
     ("start", "more"),
     [
@@ -374,6 +380,16 @@ def test_a_request_that_nobody_waits_for_any_more_ends_quietly() -> None:
         end(line)
 
         assert line.loop.complaints == []
+
+
+def test_a_connection_that_breaks_says_how() -> None:
+    line = Line()
+    answer = line.ask()
+    line.close(OSError(110, "Connection timed out"))
+
+    error = answer.exception()
+    assert isinstance(error, Disconnected)
+    assert str(error) == "the connection broke ([Errno 110] Connection timed out) before it answered"
 
 
 def test_a_connection_can_be_ended_from_outside() -> None:

@@ -257,6 +257,15 @@ async def test_a_connection_that_is_made_while_the_pool_stops_is_closed(
         await peer.closed()
 
 
+async def test_a_silent_connection_is_probed(pool: Pool) -> None:
+    async with serving(says(response())) as peer:
+        await ask(pool, peer)
+
+        (connection,) = pool._connections
+        assert connection._transport is not None
+        assert connection._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
 # -- connecting -----------------------------------------------------------------------------------------------------
 
 
