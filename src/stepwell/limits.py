@@ -58,6 +58,7 @@ REDIRECTS_MAX: Final = 3
 # The store.
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
 CLAIM_BATCH_MAX: Final = 200
+TAKE_OVER_S: Final = 10.0  # after which a dead replica's work goes on elsewhere; the default of a setting
 PAGE_ROWS_MAX: Final = 100
 
 # The API.

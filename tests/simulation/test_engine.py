@@ -17,7 +17,7 @@ from stepwell.engine.core.model import Function, Reply, RunStatus
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
-from stepwell.errors import StoreError
+from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import RunFilter
@@ -37,7 +37,7 @@ class Bench:
         self.calls: list[OutgoingCall] = []
         self.answer: Answer = self._complete
         self.clock_reads = 0
-        clock = Clock(self.wall_ms)
+        clock = Clock(self.wall_ms, elapsed=asyncio.get_running_loop().time)
         self.store = SQLiteStore(path, ReplicaId("replica-1"), is_threaded=False, is_durable=False)
         self.engine = Engine(
             self.store,
@@ -265,7 +265,7 @@ def test_what_was_refused_by_the_disk_is_tried_until_it_is_taken(play) -> None:
 
         def refuse(requests: Any) -> Any:
             if is_full:
-                raise StoreError("the disk is full")
+                raise StoreUnavailable("the disk is full")
             return write(requests)
 
         run_id = await bench.run_of(1)
@@ -327,7 +327,8 @@ def test_lost_attempts_in_a_row_fail_the_run_in_the_end(tmp_path: Path) -> None:
                     calls.append(msgspec.json.decode(call.body)["ctx"]["attempt"])
                     return await asyncio.Future[Reply]()
 
-            clock = Clock(lambda: T0 + round(asyncio.get_running_loop().time() * 1000))
+            loop = asyncio.get_running_loop()
+            clock = Clock(lambda: T0 + round(loop.time() * 1000), elapsed=loop.time)
             engine = Engine(store, App(), environment=DEV, clock=clock, ids=IdSource(clock.now, Random(number)))
             await engine.start()
             if run_id is None:

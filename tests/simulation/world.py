@@ -32,7 +32,7 @@ from stepwell.engine.core.trigger import Registry
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource, ulid_text
 from stepwell.engine.transport import OutgoingCall
-from stepwell.errors import StoreClosed, StoreError
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.event import event_body
 from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
@@ -126,7 +126,7 @@ class SimulatedStore(SQLiteStore):
             raise Killed
         if world.strikes("disk_full"):
             world.tell("the disk is full")
-            raise sqlite3.OperationalError("database or disk is full")
+            raise StoreUnavailable("database or disk is full")
         if world.may_crash("crash_before_commit"):
             self._replica.crash("before a commit")
             raise Killed
@@ -159,7 +159,7 @@ class Replica:
         self.died = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
         chance = Random(f"{world.seed}/{number}")
-        clock = Clock(world.wall_ms)
+        clock = Clock(world.wall_ms, elapsed=world.loop.time)
         ids = IdSource(clock.now, chance)
         self.store = SimulatedStore(world, self, world.path, ReplicaId(f"replica-{number}"))
         self.engine = Engine(
@@ -387,7 +387,7 @@ class World:
                 except Exception as error:
                     self.fail(f"the world itself broke: {error!r}")
                 for line in logs:
-                    if line["log_level"] in ("error", "critical"):
+                    if line["log_level"] in ("error", "critical") and line["event"] != "database.unavailable":
                         self.fail(f"the engine logged an error: {line['event']} {line.get('exc_info') or ''}")
         finally:
             if self.replica is not None:

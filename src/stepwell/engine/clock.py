@@ -1,6 +1,7 @@
-"""The engine's time: real time plus an offset that only time travel moves, never backwards.
+"""The engine's time, which never goes backwards. Signatures use real time; due times, retries and schedules use this.
 
-Signatures and leases use real time; due times, retries and schedules use this.
+Where replicas share a database its time counts: as last read, and carried on by a clock that nobody sets. Otherwise it
+is the machine's. On top comes an offset that only time travel moves.
 """
 
 from __future__ import annotations
@@ -14,19 +15,54 @@ def real_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Clock:
-    """Gives the engine its ``now``. ``source`` is real time, or a simulation's."""
+def elapsed_s() -> float:
+    """Return seconds from an unknown start, by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
 
-    def __init__(self, source: Callable[[], int] = real_ms, offset_ms: int = 0) -> None:
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Clock:
+    """Gives the engine its ``now``. ``source`` is real time, or a simulation's, and so is ``elapsed`` (seconds)."""
+
+    def __init__(
+        self, source: Callable[[], int] = real_ms, offset_ms: int = 0, elapsed: Callable[[], float] = elapsed_s
+    ) -> None:
+        self.elapsed = elapsed
+        self.offset_ms = offset_ms
         self._source = source
         self._latest = 0
-        self.offset_ms = offset_ms
+        self._behind: tuple[int, float] | None = None
+        """What ``now`` was when time was set back, and when that was."""
+        self._set: tuple[int, float] | None = None
+
+    def set(self, now: int, at_s: float) -> None:
+        """Take the database's time, ``now``, as it was when ``elapsed`` was ``at_s``; from now on it is the source."""
+        self._set = (now, at_s)
+
+    def _given(self) -> int:
+        if self._set is None:
+            return self._source() + self.offset_ms
+        now, at_s = self._set
+        return now + int((self.elapsed() - at_s) * 1000) + self.offset_ms
 
     def now(self) -> int:
-        """Return Unix ms; not less than what was returned before."""
-        self._latest = max(self._latest, self._source() + self.offset_ms)
+        """Return Unix ms; not less than what was returned before.
+
+        Where time was set back, it goes on at half its speed until the given time has caught up: standing still would
+        hold everything up for as long as it was set back.
+        """
+        given = self._given()
+        if given >= self._latest:
+            self._latest, self._behind = given, None
+        else:
+            if self._behind is None:
+                self._behind = (self._latest, self.elapsed())
+            was, since_s = self._behind
+            self._latest = max(self._latest, was + int((self.elapsed() - since_s) * 500))
         return self._latest
 
     def until(self, at_ms: int) -> int:
-        """Return how many ms it takes until ``at_ms``; where real time was set back, it has to catch up first."""
-        return max(0, at_ms - self._source() - self.offset_ms) if at_ms > self.now() else 0
+        """Return how many ms it takes, at least, until ``now`` is ``at_ms``."""
+        return max(0, at_ms - self.now())

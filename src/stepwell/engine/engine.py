@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.model import App, Event, Function, Intake, Run
@@ -15,19 +16,36 @@ from stepwell.engine.core.trigger import Registry, new_run, start, start_job
 from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
+from stepwell.engine.membership import Membership
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
 from stepwell.engine.transport import Transport
 from stepwell.engine.watch import NoWatcher, Watcher
-from stepwell.errors import StoreError
-from stepwell.limits import CALLS_PER_APP_MAX
-from stepwell.protocol.ids import AppId, EnvironmentId, RunId
-from stepwell.store.interface import IngestRequest, Result, SettingRequest, Store, SyncRequest, Verdict
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
+from stepwell.limits import CALLS_PER_APP_MAX, TAKE_OVER_S
+from stepwell.protocol.ids import AppId, EnvironmentId, ReplicaId, RunId
+from stepwell.store.interface import (
+    Fenced,
+    IngestRequest,
+    LeaveRequest,
+    News,
+    Result,
+    SettingRequest,
+    Store,
+    SyncRequest,
+    Verdict,
+)
 
 _OFFSET: Final = "clock_offset_ms"
 _QUIET_POLL_S: Final = 0.005
 _QUIET_S_MAX: Final = 30.0
 _STALE_TRIES_MAX: Final = 10
+_INGEST_PATIENCE_S: Final = 5.0
+_INGEST_RETRY_S: Final = 0.2
+_LEAVE_S_MAX: Final = 5.0
+_ENTER_RETRY_S: Final = 1.0
+
+log = structlog.get_logger("stepwell.engine")
 
 
 class Accepted(NamedTuple):
@@ -51,45 +69,155 @@ class Engine:
         policy: Policy | None = None,
         watcher: Watcher | None = None,
         calls_per_app_max: int = CALLS_PER_APP_MAX,
+        take_over_s: float = TAKE_OVER_S,
     ) -> None:
         self.store = store
         self.environment = environment
         self.clock = clock or Clock()
         self.ids = ids or IdSource(self.clock.now)
         self.registries = Registries(store)
-        self._slots = Slots(calls_per_app_max, self._slot_freed)
-        self._scheduler = Scheduler(store, self.clock, self.ids, self._slots, self.registries, environment)
+        self._transport = transport
+        self._policy = policy or Policy()
+        self._watcher = watcher or NoWatcher()
+        self._calls_per_app_max = calls_per_app_max
+        self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._travel = asyncio.Lock()
+        store.listen(self._heard)
+        self._make_loops()
+
+    def _make_loops(self) -> None:
+        """Make what works under one replica id: after a fence nothing of it may go on."""
+        self._slots = Slots(self._calls_per_app_max, self._slot_freed)
+        self._scheduler = Scheduler(
+            self.store, self.clock, self.ids, self._slots, self.registries, self.environment, self._offer
+        )
         self._executor = Executor(
-            store,
-            transport,
+            self.store,
+            self._transport,
             self.clock,
             self.ids,
             self._slots,
             self.registries,
-            policy or Policy(),
-            watcher or NoWatcher(),
-            self._scheduler.notice,
+            self._policy,
+            self._watcher,
+            self._scheduler.inserted,
+            lambda: self._membership.may_call,
         )
-        self._loop_task: asyncio.Task[None] | None = None
-        self._travel = asyncio.Lock()
+        self._working: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the store and begin to work. Raises ``StoreError`` when the store can't be opened."""
         await self.store.start(now=self.clock.now())
+        await self._membership.enter()
         offset = await self.store.load_setting(_OFFSET)
         self.clock.offset_ms = int(offset) if offset is not None else 0
         await self.store.add_environment(self.environment, now=self.clock.now())
         await self.registries.refresh(self.environment)
+        await self._start_loops()
+        self._spawn(self._stay_a_member())
+
+    async def _start_loops(self) -> None:
         await self._scheduler.start()
-        self._loop_task = asyncio.get_running_loop().create_task(self._scheduler.run(self._executor))
+        self._working = asyncio.get_running_loop().create_task(self._scheduler.run(self._executor))
+
+    def begin_drain(self) -> None:
+        """Claim and begin no more, while what is under way goes on."""
+        self._is_stopping = True
+        self._executor.begin_drain()
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
-        """Claim no more, let calls under way finish for ``grace_s``, commit and close."""
+        """Claim no more, let calls under way finish for ``grace_s``, leave the rest to others, commit and close."""
+        self.begin_drain()
         await self._executor.drain(grace_s)
-        if self._loop_task is not None:
-            self._loop_task.cancel()
-            await asyncio.wait([self._loop_task])
+        await self._cancel([*self._tasks, *([self._working] if self._working is not None else [])])
+        try:
+            async with asyncio.timeout(_LEAVE_S_MAX):
+                await self.store.submit(LeaveRequest(self.clock.now()))
+            self.store.tell(News({}, is_left=True))
+        except (StoreError, TimeoutError) as error:
+            log.warning("replica.not_left", error=str(error), hint="others take its work over soon")
         await self.store.stop()
+
+    async def _cancel(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- among the others ---------------------------------------------------------------------------------------
+
+    async def _stay_a_member(self) -> None:
+        """Beat; after a fence, drop all work and enter again as a new replica."""
+        while True:
+            try:
+                await self._membership.run(self._scheduler, self._executor)
+                return
+            except Fenced:
+                log.warning(
+                    "replica.fenced",
+                    replica_id=self.store.replica_id,
+                    hint="it was silent for too long, and others took its work over; it enters again as a new one",
+                )
+            if self._working is not None:
+                await self._cancel([self._working])
+            await self._executor.abandon()
+            while not self._is_stopping:
+                try:
+                    await self.store.enter(ReplicaId(self.ids()))
+                    await self._membership.enter()
+                    self._make_loops()
+                    await self._start_loops()
+                    break
+                except StoreClosed:
+                    return
+                except StoreError:
+                    await asyncio.sleep(_ENTER_RETRY_S)
+
+    def unready(self) -> str | None:
+        """Return why this replica should get no requests now; None when it should."""
+        if self._is_stopping:
+            return "it is stopping"
+        if self.store.outage is not None:
+            return self.store.outage
+        if not self._membership.may_call:
+            return "its last beats did not reach the database"
+        return None
+
+    def _offer(self, partition: str, due_at: int) -> None:
+        """Tell the others of work that this replica has no slot for."""
+        if not self._membership.is_alone:
+            self.store.tell(News({partition: due_at}))
+
+    def _heard(self, news: News) -> None:
+        for partition, due_at in news.due.items():
+            self._scheduler.notice(partition, due_at)
+        if news.is_synced or news.is_left:
+            self._spawn(self._look(news))
+
+    async def _look(self, news: News) -> None:
+        try:
+            if news.is_synced:
+                await self._refresh()
+            if news.is_left:
+                await self._scheduler.look()
+        except StoreError as error:  # the next look, after some beats at most, sees the same
+            log.debug("news.unused", error=str(error))
+
+    def _functions_seen(self, revision: int) -> None:
+        """Note the revision of the functions, as a beat saw it."""
+        if revision > self.registry.revision:
+            self._spawn(self._look(News({}, is_synced=True)))
+
+    async def _refresh(self) -> None:
+        await self.registries.refresh(self.environment)
+        await self._scheduler.reload_schedules()
 
     @property
     def registry(self) -> Registry:
@@ -108,9 +236,13 @@ class Engine:
     async def ingest(self, events: Sequence[Event]) -> Accepted:
         """Store events and start what they trigger. When it returns, all of it is on disk.
 
-        Raises ``StoreError`` when the database refused: then nothing was stored.
+        A database that can't be used is tried again for some seconds: an event that was stored all the same is known
+        by its id. Raises ``StoreError`` when the database refused.
         """
-        return await self._take_in(lambda registry, now: [self._start(event, registry, now) for event in events])
+        return await self._take_in(
+            lambda registry, now: [self._start(event, registry, now) for event in events],
+            patience_s=_INGEST_PATIENCE_S,
+        )
 
     async def invoke(self, event: Event, function: Function) -> Run:
         """Start one function directly with an event, whatever its triggers say."""
@@ -122,30 +254,37 @@ class Engine:
     def _start(self, event: Event, registry: Registry, now: int) -> Intake:
         return start(event, registry, now=now, new_id=self.ids)
 
-    async def _take_in(self, plan: Callable[[Registry, int], list[Intake]]) -> Accepted:
-        for _ in range(_STALE_TRIES_MAX):
+    async def _take_in(self, plan: Callable[[Registry, int], list[Intake]], *, patience_s: float = 0.0) -> Accepted:
+        deadline = self.clock.elapsed() + patience_s
+        tries = 0
+        while tries < _STALE_TRIES_MAX:
             now = self.clock.now()
-            registry = self.registry
+            registry, executor = self.registry, self._executor
             intakes = [
-                msgspec.structs.replace(intake, jobs=tuple(self._executor.lease(intake.jobs, now)))
-                if intake.jobs
-                else intake
+                msgspec.structs.replace(intake, jobs=tuple(executor.lease(intake.jobs, now))) if intake.jobs else intake
                 for intake in plan(registry, now)
             ]
 
-            def done(result: Result, intakes: Sequence[Intake] = intakes) -> None:
+            def done(result: Result, intakes: Sequence[Intake] = intakes, executor: Executor = executor) -> None:
                 if result.verdict is Verdict.COMMITTED:
-                    self._executor.took_in(intakes, result)
+                    executor.took_in(intakes, result)
 
             request = IngestRequest(self.environment, registry.revision, intakes, now, done)
             try:
                 result = await self.store.submit(request)
+            except (StoreUnavailable, Fenced):
+                executor.give_back(intakes)
+                if self.clock.elapsed() > deadline:
+                    raise
+                await asyncio.sleep(_INGEST_RETRY_S)
+                continue
             except StoreError:
-                self._executor.give_back(intakes)
+                executor.give_back(intakes)
                 raise
             if result.verdict is Verdict.COMMITTED:
                 return Accepted(intakes, result.skipped)
-            self._executor.give_back(intakes)
+            executor.give_back(intakes)
+            tries += 1
             await self.registries.refresh(self.environment)
         raise StoreError("the functions changed at each try: send the events again")
 
@@ -156,14 +295,14 @@ class Engine:
         state = (await self.store.load_runs([run_id])).get(run_id)
         if state is None:
             return None
-        return await self._executor.cancel(state, self.registries.function(state.run), reason)
+        return await self._executor.cancel(state, await self.registries.find(state.run), reason)
 
     async def rerun(self, run_id: RunId) -> Run | None:
         """Start a new run of the same function for the same event. None when there is no run with this id."""
         detail = await self.store.load_run(run_id)
         if detail is None:
             return None
-        function = self.registries.function(detail.run)
+        function = await self.registries.find(detail.run)
 
         def plan(_registry: Registry, now: int) -> list[Intake]:
             run = new_run(detail.event, function, now=now, run_id=RunId(self.ids()), again=run_id)
@@ -189,6 +328,7 @@ class Engine:
             await self.registries.refresh(self.environment)
             if result.verdict is Verdict.COMMITTED:
                 await self._scheduler.reload_schedules()
+                self.store.tell(News({}, is_synced=True))
                 return True
         raise StoreError("the functions changed at each try: sync again")
 

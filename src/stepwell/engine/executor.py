@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -35,15 +36,16 @@ from stepwell.engine.intake import Registries, take_in_drafts
 from stepwell.engine.slots import Slots
 from stepwell.engine.transport import OutgoingCall, Transport
 from stepwell.engine.watch import Watcher
-from stepwell.errors import StoreClosed, StoreError
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import LOST_ATTEMPTS_MAX, MIB, USE_API_BYTES
 from stepwell.protocol.call import call_body
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Claimed, CommitRequest, ReleaseRequest, Result, Store, Verdict
+from stepwell.store.interface import Claimed, CommitRequest, Fenced, Lease, ReleaseRequest, Result, Store, Verdict
 
 _WARM_RUNS_MAX: Final = 5_000
 _WARM_BYTES_MAX: Final = 24 * MIB
-_REFUSED_DELAYS_S: Final = (0.1, 0.5, 2.0, 5.0)
+_REFUSED_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
+_MAY_CALL_POLL_S: Final = 0.1
 
 log = structlog.get_logger("stepwell.executor")
 
@@ -118,7 +120,11 @@ class WarmRuns:
 
 
 class Executor:
-    """Works on leased jobs. ``notice`` is told of jobs that wait in the queue: partition and due time."""
+    """Works on leased jobs.
+
+    ``inserted`` is told of jobs that were left in the queue: partition and due time. ``may_call`` tells whether this
+    replica surely counts as alive.
+    """
 
     def __init__(
         self,
@@ -130,12 +136,16 @@ class Executor:
         registries: Registries,
         policy: Policy,
         watcher: Watcher,
-        notice: Callable[[str, int], None],
+        inserted: Callable[[str, int], None],
+        may_call: Callable[[], bool],
     ) -> None:
         self._store, self._transport, self._clock, self._ids = store, transport, clock, ids
         self._slots, self._registries, self._policy = slots, registries, policy
-        self._watcher, self._notice = watcher, notice
+        self._watcher, self._inserted_free, self._may_call = watcher, inserted, may_call
         self._warm = WarmRuns()
+        self._held: set[tuple[str, str, int]] = set()
+        self.lease_count = 0
+        """Leases asked for so far."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_draining = False
 
@@ -143,6 +153,10 @@ class Executor:
     def busy(self) -> int:
         """Return how many jobs are being worked on."""
         return len(self._tasks)
+
+    def holds(self, lease: Lease) -> bool:
+        """Tell whether a job that is leased to this replica is being worked on, or about to be."""
+        return lease in self._held
 
     # -- jobs in ------------------------------------------------------------------------------------------------
 
@@ -175,10 +189,12 @@ class Executor:
         """Leave a job in the queue; what is due already is likely to be claimed soon, and kept warm."""
         if job.due_at <= self._clock.now():
             self._warm.put(state)
-        self._notice(job.partition, job.due_at)
+        self._inserted_free(job.partition, job.due_at)
 
     def claimed(self, claims: Sequence[Claimed]) -> None:
         """Take over jobs that were claimed from the queue; their slots are reserved already."""
+        self.lease_count += len(claims)
+        self._held.update(_key(claim.job) for claim in claims)
         cold: list[Claimed] = []
         for claim in claims:
             live = self._warm.get(claim.job.run_id, claim.run_version)
@@ -192,10 +208,16 @@ class Executor:
 
     async def _load_and_begin(self, claims: Sequence[Claimed]) -> None:
         states = await self._until_accepted(lambda: self._store.load_runs([claim.job.run_id for claim in claims]))
+        for state in states.values():
+            await self._until_accepted(partial(self._registries.find, state.run))
         for claim in claims:
-            live = self._warm.get(claim.job.run_id) or self._warm.put(states[claim.job.run_id])
+            state = states.get(claim.job.run_id)
+            if state is None:  # it was cancelled and pruned since
+                self._drop(claim.job)
+                continue
+            live = self._warm.get(claim.job.run_id) or self._warm.put(state)
             live.users += 1
-            self._spawn(self._work_cold(live, states[claim.job.run_id], claim.job))
+            self._spawn(self._work_cold(live, state, claim.job))
 
     async def _work_cold(self, live: LiveRun, loaded: RunState, job: Job) -> None:
         """Work on a job whose run was read from the database: under the lock, since a commit may be on its way."""
@@ -207,9 +229,11 @@ class Executor:
         await self._work(live, job)
 
     def _leased(self, job: Job, now: int) -> Job:
+        self.lease_count += 1
         return msgspec.structs.replace(job, owner=self._store.replica_id, generation=job.generation + 1, leased_at=now)
 
     def _begin(self, live: LiveRun, job: Job) -> None:
+        self._held.add(_key(job))
         live.users += 1
         self._spawn(self._work(live, job))
 
@@ -230,10 +254,25 @@ class Executor:
         try:
             following: Job | None = job
             while following is not None:
-                await self._work_once(live, following)
+                job = following
+                try:
+                    await self._work_once(live, job)
+                except StoreClosed:
+                    raise
+                except Exception:
+                    log.exception("executor.job_broke", run_id=job.run_id)
+                    await self._let_go(job)
+                finally:
+                    self._held.discard(_key(job))
                 following, live.following = live.following, None
         finally:
             live.users -= 1
+
+    async def _let_go(self, job: Job) -> None:
+        """Give back a job whose work broke off by a bug of ours: it counts as lost, so that it doesn't go on for ever."""
+        self._slots.release(job.partition)
+        await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job], is_lost=True)))
+        self._inserted_free(job.partition, job.due_at)
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
@@ -246,12 +285,15 @@ class Executor:
             at = self._clock.now()
             await self._commit(live, job, function, lambda state: fail_lost(state, job, function, at=at))
         elif self.is_draining:
-            await self._store.submit(ReleaseRequest([job]))
+            await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job])))
             self._slots.release(job.partition)
+            self._inserted_free(job.partition, job.due_at)
         else:
             await self._call(live, job, function)
 
     async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
+        while not self._may_call():  # noqa: ASYNC110 - time makes it false, a beat makes it true again
+            await asyncio.sleep(_MAY_CALL_POLL_S)
         started_at = self._clock.now()
         stack_seen = len(live.state.stack)
         try:
@@ -272,6 +314,12 @@ class Executor:
             function,
             lambda state: self._advance(state, job, answered, function),
             dropped=lambda state: _lost(state, job, answered),
+            refused=lambda state, error: self._advance(
+                state,
+                job,
+                answered._replace(reply=server_error("not_stored", f"what the app answered can't be stored: {error}")),
+                function,
+            ),
         )
 
     def _advance(self, state: RunState, job: Job, answered: Answered, function: Function) -> Transition:
@@ -306,10 +354,12 @@ class Executor:
         function: Function,
         compute: Callable[[RunState], Transition],
         dropped: Callable[[RunState], Transition] | None = None,
+        refused: Callable[[RunState, StoreError], Transition] | None = None,
     ) -> bool:
         """Advance a run and commit, again from the newest state while it is stale. False when nothing was written.
 
-        ``dropped`` makes what is kept of a reply whose run has ended meanwhile.
+        ``dropped`` makes what is kept of a reply whose run has ended meanwhile, ``refused`` what becomes of one that
+        the database won't have, however often it is tried.
         """
         async with live.lock:
             tries = 0
@@ -327,10 +377,17 @@ class Executor:
                     result = await self._store.submit(request)
                 except StoreClosed:
                     raise
+                except Fenced:
+                    self._give_back(request)
+                    self._drop(job)
+                    self._warm.drop(state.run.id)
+                    return False
                 except StoreError as error:
                     self._give_back(request)
                     await _refused(error, tries)
                     tries += 1
+                    if refused is not None and not isinstance(error, StoreUnavailable):
+                        compute = _with_error(refused, error)
                     continue
                 if result.verdict is Verdict.COMMITTED:
                     return True
@@ -415,6 +472,7 @@ class Executor:
         for follow_up in transition.jobs:
             if job is not None and live.following is None and (follow_up.run_id, follow_up.id) in result.leased:
                 live.following = follow_up
+                self._held.add(_key(follow_up))
             else:
                 self._inserted(follow_up, live.state, result, live)
         self.took_in(intakes, result)
@@ -454,6 +512,12 @@ class Executor:
         if job is not None:
             self._slots.release(job.partition)
 
+    def _drop(self, job: Job | None) -> None:
+        """Forget a job that isn't ours any more."""
+        self._release(job)
+        if job is not None:
+            self._held.discard(_key(job))
+
     async def _until_accepted(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the database takes it."""
         tries = 0
@@ -468,24 +532,45 @@ class Executor:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
+    def begin_drain(self) -> None:
+        """Begin no more calls; what is leased and hasn't begun is given back."""
+        self.is_draining = True
+        self._slots.close()
+
     async def drain(self, grace_s: float) -> None:
         """Begin no more calls, wait for those under way up to ``grace_s``, then break off the rest.
 
-        What is broken off stays leased; the next start releases it.
+        What is broken off stays leased, until this replica leaves.
         """
-        self.is_draining = True
+        self.begin_drain()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Break off all work: it isn't ours any more."""
+        self.begin_drain()
+        while self._tasks:
+            for task in list(self._tasks):
+                task.cancel()
             await asyncio.wait(self._tasks)
+
+
+def _with_error(
+    refused: Callable[[RunState, StoreError], Transition], error: StoreError
+) -> Callable[[RunState], Transition]:
+    return lambda state: refused(state, error)
+
+
+def _key(job: Job) -> tuple[str, str, int]:
+    return (job.run_id, job.id, job.generation)
 
 
 async def _refused(error: StoreError, tries: int) -> None:
     """Wait after the database refused, longer each time: a full disk is no reason to forget a reply."""
     delay_s = _REFUSED_DELAYS_S[min(tries, len(_REFUSED_DELAYS_S) - 1)]
-    log.warning("store.refused", error=str(error), retry_in_s=delay_s)
+    if not isinstance(error, StoreUnavailable):  # of that the store has one line for all
+        log.warning("store.refused", error=str(error), retry_in_s=delay_s)
     await asyncio.sleep(delay_s)
 
 

@@ -30,6 +30,12 @@ class Registries:
         """Return a run's function at its newest version: a new URL counts for runs in progress, too."""
         return self._functions[run.function_id]
 
+    async def find(self, run: Run) -> Function:
+        """Return a run's function, which another replica may have been told of."""
+        if run.function_id not in self._functions:
+            await self.refresh(run.environment)
+        return self._functions[run.function_id]
+
     async def refresh(self, environment: EnvironmentId) -> Registry:
         """Read the functions anew."""
         revision, functions = await self._store.load_functions(environment)

@@ -7,6 +7,7 @@ the order of the commits; a time that is too early costs one query, and none is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -19,13 +20,13 @@ from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.slots import Slots
-from stepwell.errors import CronError, StoreClosed, StoreError
+from stepwell.errors import CronError, StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import CLAIM_BATCH_MAX
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.event import TIMER
 from stepwell.protocol.ids import EnvironmentId
-from stepwell.store.interface import ClaimRequest, DueSchedule, Result, Store, TickRequest, Verdict
+from stepwell.store.interface import ClaimRequest, DueSchedule, Fenced, Result, Store, TickRequest, Verdict
 
 _TICKS_MAX: Final = 100
 _REFUSED_DELAY_S: Final = 1.0
@@ -45,10 +46,13 @@ class Scheduler:
         slots: Slots,
         registries: Registries,
         environment: EnvironmentId,
+        offer: Callable[[str, int], None],
     ) -> None:
         self._store, self._clock, self._ids, self._slots = store, clock, ids, slots
-        self._registries, self._environment = registries, environment
+        self._registries, self._environment, self._offer = registries, environment, offer
         self._due: dict[str, int] = {}
+        self._noticed: dict[str, int] = {}
+        """What was noticed since the last claim began: its answer may be older."""
         self._schedule_due: int | None = None
         self._reloading = asyncio.Lock()
         self._wakes = asyncio.Event()
@@ -56,13 +60,24 @@ class Scheduler:
 
     async def start(self) -> None:
         """Learn what waits in the queue."""
-        for partition, due_at in await self._store.next_due(await self._store.partitions()):
-            if due_at is not None:
-                self._due[partition] = due_at
+        await self.look()
         await self.reload_schedules()
 
+    async def look(self) -> None:
+        """Learn what waits in the queue: others may have left it there."""
+        for partition, due_at in await self._store.next_due(await self._store.partitions()):
+            if due_at is not None:
+                self.notice(partition, due_at)
+
+    def inserted(self, partition: str, due_at: int) -> None:
+        """Note a job that this replica inserted for anybody; others hear of it where this one can't take it soon."""
+        self.notice(partition, due_at)
+        if due_at <= self._clock.now() and self._slots.free(partition) == 0:
+            self._offer(partition, due_at)
+
     def notice(self, partition: str, due_at: int) -> None:
-        """Note a job that was inserted and that nobody has."""
+        """Note a job that nobody has."""
+        self._noticed[partition] = min(due_at, self._noticed.get(partition, due_at))
         known = self._due.get(partition)
         if known is None or due_at < known:
             self._due[partition] = due_at
@@ -114,6 +129,9 @@ class Scheduler:
                     await self._claim(executor)
             except StoreClosed:
                 return
+            except (StoreUnavailable, Fenced):  # said by the store; mended by the membership
+                await asyncio.sleep(_REFUSED_DELAY_S)
+                self._wakes.set()
             except StoreError as error:
                 log.warning("store.refused", error=str(error), retry_in_s=_REFUSED_DELAY_S)
                 await asyncio.sleep(_REFUSED_DELAY_S)
@@ -150,6 +168,7 @@ class Scheduler:
             return
         for partition, count in wants:
             self._slots.reserve(partition, count)
+        self._noticed.clear()
 
         def done(result: Result) -> None:
             claimed: dict[str, int] = {}
@@ -160,10 +179,14 @@ class Scheduler:
                 if unused:
                     self._slots.release(partition, unused)
             for partition, due_at in result.next_due:
-                if due_at is None:
+                # What was noticed meanwhile may have been committed after the claim looked.
+                known = [at for at in (due_at, self._noticed.get(partition)) if at is not None]
+                if not known:
                     self._due.pop(partition, None)
                 else:
-                    self._due[partition] = due_at
+                    self._due[partition] = min(known)
+                    if min(known) <= now and self._slots.free(partition) == 0:
+                        self._offer(partition, min(known))
             executor.claimed(result.claimed)
 
         try:

@@ -24,9 +24,13 @@ class Slots:
         """Return how many slots are taken, over all partitions."""
         return sum(self._used.values())
 
+    def close(self) -> None:
+        """Give out no more slots."""
+        self.limit = 0
+
     def free(self, partition: str) -> int:
         """Return how many more calls may go out."""
-        return self.limit - self._used.get(partition, 0)
+        return max(0, self.limit - self._used.get(partition, 0))
 
     def reserve(self, partition: str, count: int = 1) -> bool:
         """Take slots, all or none."""

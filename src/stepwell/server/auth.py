@@ -24,7 +24,7 @@ from stepwell.server.context import ApiError, Context, error_response
 from stepwell.server.settings import Settings
 
 _DOCKER_HOST: Final = "host.docker.internal"
-_OPEN_PATHS: Final = ("/e/", "/health")
+_OPEN_PATHS: Final = ("/e/", "/health", "/ready")
 """Open to pages of any origin, as the event API must be (protocol 2.3)."""
 
 

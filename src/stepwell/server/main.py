@@ -38,6 +38,7 @@ from stepwell.server.discovery import Discovery
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
 from stepwell.server.settings import Settings
+from stepwell.store.interface import Store
 from stepwell.store.sqlite import SQLiteStore
 
 _BACKLOG: Final = 2048
@@ -45,14 +46,31 @@ _ENV: Final = names.ENV.lower().encode()
 _ENVIRONMENTS_NOTED_MAX: Final = 20  # whoever sends more kinds than that isn't told of each
 
 
-def make_engine(settings: Settings, db: Path, transport: HttpTransport, watcher: Watcher) -> Engine:
+def make_store(settings: Settings, db: Path | str, replica_id: ReplicaId) -> Store:
+    """Make the store that a database's address asks for; it isn't started."""
+    if isinstance(db, Path):
+        return SQLiteStore(db, replica_id, is_durable=settings.db is not None, is_migrating=settings.is_migrating)
+    from stepwell.store.postgres import PostgresStore  # its driver is an extra
+
+    return PostgresStore(
+        db,
+        replica_id,
+        schema=settings.db_schema,
+        is_pooled=settings.is_db_pooled,
+        listen_url=settings.db_listen,
+        connection_count=settings.db_connections,
+        take_over_s=settings.take_over_s,
+        is_migrating=settings.is_migrating,
+    )
+
+
+def make_engine(settings: Settings, db: Path | str, transport: HttpTransport, watcher: Watcher) -> Engine:
     """Make the engine of a server; it isn't started."""
     clock = Clock()
     ids = IdSource(clock.now)
     retry_s = settings.retry_interval_s
-    store = SQLiteStore(db, ReplicaId(ids()), is_durable=settings.db is not None)
     return Engine(
-        store,
+        make_store(settings, db, ReplicaId(ids())),
         transport,
         environment=settings.environment,
         clock=clock,
@@ -63,6 +81,7 @@ def make_engine(settings: Settings, db: Path, transport: HttpTransport, watcher:
         ),
         watcher=watcher,
         calls_per_app_max=settings.calls_per_app_max,
+        take_over_s=settings.take_over_s,
     )
 
 
@@ -72,8 +91,15 @@ def make_app(context: Context) -> ASGIApp:
     async def health(_request: Request) -> Response:
         return json_response({"status": 200, "message": "OK"})
 
+    async def ready(_request: Request) -> Response:
+        why = context.engine.unready()
+        if why is None:
+            return json_response({"status": 200, "message": "ready"})
+        return json_response({"status": 503, "code": "not_ready", "message": why}, 503)
+
     routes: list[BaseRoute] = [
         Route("/health", health),
+        Route("/ready", ready),
         *register.routes(context),
         *sdk_api.routes(context),
         *api.routes(context),
@@ -179,12 +205,12 @@ async def serve(settings: Settings) -> None:
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
-            server = _Server(config)
+            server = _Server(config, context.engine)
             stop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 stop.add_signal_handler(number, server.ask_to_stop)
             discovery = Discovery(context)
-            context.note(f"listening on {settings.url}, database {settings.db or 'in memory'}")
+            context.note(f"listening on {settings.url}, database {settings.shown_db}")
             async with asyncio.TaskGroup() as tasks:
                 searching = tasks.create_task(discovery.run())
                 # What was built so far stays: the collector needn't look through it again and again.
@@ -199,11 +225,17 @@ async def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Uvicorn as one task of ours: signals are handled outside."""
 
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     def ask_to_stop(self) -> None:
+        """Drain at once: requests under way are answered meanwhile."""
+        self._engine.begin_drain()
         self.should_exit = True
 
 

@@ -59,8 +59,6 @@ _CONFLICT_TRIES_MAX: Final = 5
 class PostgresStore:
     """See ``interface.Store``, which this implements, for what each verb promises."""
 
-    is_shared: Final = True
-
     def __init__(
         self,
         url: str,
@@ -74,6 +72,7 @@ class PostgresStore:
         is_migrating: bool = True,
     ) -> None:
         self.replica_id = replica_id
+        self.is_shared = True
         self._url, self._schema, self._is_migrating = url, schema, is_migrating
         self._is_pooled = is_pooled
         # A replica that stops in the middle of a transaction must not hold its locks for longer than it may be silent.

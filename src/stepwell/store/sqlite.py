@@ -44,7 +44,7 @@ from stepwell.store.interface import (
     RunFilter,
     Schedule,
 )
-from stepwell.store.migrate import migrate
+from stepwell.store.migrate import migrate, refuse_unmigrated
 from stepwell.store.query import Statement, load_queries
 from stepwell.store.read import Reading
 from stepwell.store.rows import Row
@@ -80,10 +80,12 @@ class SQLiteStore:
         is_threaded: bool = True,
         is_durable: bool = True,
         is_shared: bool = False,
+        is_migrating: bool = True,
         db_now: Callable[[], int] = _wall_ms,
     ) -> None:
         self.replica_id = replica_id
         self.is_shared = is_shared
+        self._is_migrating: Final = is_migrating
         self._db_now = db_now
         self._path: Final = Path(path)
         self._is_threaded: Final = is_threaded
@@ -107,7 +109,10 @@ class SQLiteStore:
             self._writer.execute("pragma journal_mode = wal")
             self._writer.execute(f"pragma synchronous = {self._synchronous}")
             self._writer.execute("pragma wal_autocheckpoint = 0")
-            migrate(self._writer, now=now)
+            if self._is_migrating:
+                migrate(self._writer, now=now)
+            else:
+                refuse_unmigrated(self._writer)
             self._sql = Statements(self._writer, self._db_now)
             await self.enter(self.replica_id)
             if not self.is_shared:

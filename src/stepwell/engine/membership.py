@@ -1,0 +1,135 @@
+"""This replica among the others: it beats, reaps the dead, finds its own orphans, and knows whether it may still call.
+
+A replica whose beats don't get through may have been declared dead, without knowing it yet. It starts no calls once
+half of the time has passed after which others would take over. All of this rests while the database is this process's
+alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from stepwell.engine.clock import Clock
+from stepwell.engine.core.model import Job, JobKind
+from stepwell.engine.executor import Executor
+from stepwell.engine.scheduler import Scheduler
+from stepwell.errors import StoreClosed, StoreError
+from stepwell.protocol.ids import EnvironmentId
+from stepwell.store.interface import Beat, BeatRequest, Fenced, Lease, News, ReapRequest, ReleaseRequest, Store
+
+_BEATS_PER_TAKE_OVER: Final = 5
+_ORPHANS_EVERY: Final = 2  # beats; an orphan is seen twice before it is released
+_LOOK_EVERY: Final = 15  # beats: what a lost notification costs at most
+_POLL_S: Final = 1.0  # where no news arrives
+_ROUND_TRIP_S_MAX: Final = 1.0  # a slower beat says too little about the time
+
+log = structlog.get_logger("stepwell.membership")
+
+
+class Membership:
+    """Keeps this replica alive in the eyes of the others. ``synced`` is called when the functions have changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        environment: EnvironmentId,
+        take_over_s: float,
+        synced: Callable[[int], None],
+    ) -> None:
+        self._store, self._clock, self._environment, self._synced = store, clock, environment, synced
+        self._beat_s = take_over_s / _BEATS_PER_TAKE_OVER
+        # A beat may be missed by others for as long as one takes to come, and reaping waits for the next: together the
+        # time after which work must have been taken over.
+        self._silent_ms = round(take_over_s * 1000 * (_BEATS_PER_TAKE_OVER - 1) / _BEATS_PER_TAKE_OVER)
+        self._beaten_at = float("-inf")
+        self._rounds = 0
+        self._suspects: frozenset[Lease] = frozenset()
+        self._checked = -1
+        self.is_alone = True
+
+    @property
+    def may_call(self) -> bool:
+        """Tell whether others surely hold this replica for alive."""
+        return not self._store.is_shared or self._clock.elapsed() - self._beaten_at < self._silent_ms / 2000
+
+    async def enter(self) -> None:
+        """Take the database's time. Raises ``StoreError``."""
+        if self._store.is_shared:
+            await self._beat()
+
+    async def run(self, scheduler: Scheduler, executor: Executor) -> None:
+        """Beat until cancelled. Raises ``Fenced`` once this replica was declared dead."""
+        while self._store.is_shared:
+            await asyncio.sleep(self._beat_s if self._store.is_heard else min(self._beat_s, _POLL_S))
+            try:
+                await self._round(scheduler, executor)
+            except Fenced:
+                raise
+            except StoreClosed:
+                return
+            except StoreError as error:
+                log.debug("beat.missed", error=str(error))
+            except Exception:
+                log.exception("membership.broke")
+
+    async def _round(self, scheduler: Scheduler, executor: Executor) -> None:
+        beat = await self._beat()
+        self._rounds += 1
+        self._synced(beat.revisions.get(self._environment, 0))
+        if beat.dead_count:
+            await self._store.submit(ReapRequest(self._silent_ms, self._clock.now()))
+            log.warning("replicas.reaped", hint="a replica was silent for too long: its work is taken over")
+            self._store.tell(News({}, is_left=True))
+            await scheduler.look()
+        elif self._rounds % _LOOK_EVERY == 0 or not self._store.is_heard:
+            await scheduler.look()
+        if self._rounds % _ORPHANS_EVERY == 0:
+            await self._release_orphans(scheduler, executor)
+
+    async def _beat(self) -> Beat:
+        before = self._clock.elapsed()
+        result = await self._store.submit(BeatRequest(self._silent_ms))
+        after = self._clock.elapsed()
+        assert result.beat is not None, "a beat was answered without what it saw"
+        if after - before < _ROUND_TRIP_S_MAX or self._beaten_at == float("-inf"):
+            self._clock.set(result.beat.now, (before + after) / 2)
+        self._beaten_at = before
+        self.is_alone = result.beat.replica_count == 1
+        return result.beat
+
+    async def _release_orphans(self, scheduler: Scheduler, executor: Executor) -> None:
+        """Release jobs that are leased to this replica and that it doesn't hold.
+
+        They come from a commit whose outcome never arrived. One that is just being handed over is not yet held either,
+        so only what is seen twice counts; were it held after all, its commit would be fenced by the generation.
+        """
+        checked = executor.lease_count
+        if checked == self._checked and not self._suspects:
+            return  # nothing was leased since all was well
+        unheld = frozenset(lease for lease in await self._store.leases() if not executor.holds(lease))
+        orphans = unheld & self._suspects
+        self._suspects, self._checked = unheld - orphans, checked
+        if orphans:
+            log.warning("jobs.orphaned", count=len(orphans), hint="their commits were answered by nobody; released")
+            await self._store.submit(ReleaseRequest([self._as_job(lease) for lease in orphans], is_lost=True))
+            await scheduler.look()
+
+    def _as_job(self, lease: Lease) -> Job:
+        """Return what a release needs to know of a job."""
+        return Job(
+            run_id=lease.run_id,
+            id=lease.job_id,
+            partition="",
+            kind=JobKind.DISCOVER,
+            step_id="",
+            due_at=0,
+            created_at=0,
+            max_attempts=1,
+            generation=lease.generation,
+            owner=self._store.replica_id,
+        )
