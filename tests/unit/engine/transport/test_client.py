@@ -101,6 +101,15 @@ async def test_the_time_is_for_all_of_a_request(client: Client) -> None:
         await peer.closed()
 
 
+async def test_connecting_counts_into_the_time_of_a_request(client: Client) -> None:
+    """The server accepts, but says nothing to the TLS handshake."""
+    async with serving(says_nothing) as peer, asyncio.timeout(DEADLINE_S / 2):
+        with pytest.raises(TimeoutError):
+            await client.request("PUT", peer.url(scheme="https"), timeout_s=0.05)
+
+        await peer.closed()
+
+
 async def test_a_client_that_is_left_closes_its_connections() -> None:
     async with serving(says(response())) as peer:
         async with Client(idle_s=4) as client:

@@ -372,6 +372,14 @@ def test_the_loss_of_a_connection_is_told_once() -> None:
     assert line.lost == [line.connection]
 
 
+def test_a_response_that_comes_too_late_is_no_fault_of_the_connection() -> None:
+    line = Line()
+    line.ask().cancel()
+    line.hear(response())
+
+    assert line.connection.is_open
+
+
 def test_a_request_that_nobody_waits_for_any_more_ends_quietly() -> None:
     for end in (lambda line: line.hear(response()), lambda line: line.close(), lambda line: line.hear(b"garbage")):
         line = Line()

@@ -380,17 +380,34 @@ async def test_a_name_that_can_be_none_is_a_value_error(pool: Pool) -> None:
         await pool.exchange(Origin("http", "a..b", 80), HEAD, b"", deadline=NEVER)
 
 
-async def test_an_app_that_closes_at_once_has_not_answered(pool: Pool) -> None:
-    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+async def test_an_app_that_closes_before_the_request_was_sent_has_not_answered(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = dial.Dialer._connect
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async def lose(self: Any, origin: Origin, address: str) -> Connection:
+        connection = await connect(self, origin, address)
+        await until(lambda: not connection.is_open)
+        return connection
+
+    monkeypatch.setattr(dial.Dialer, "_connect", lose)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
 
-    with pytest.raises(ConnectionError):
-        await pool.exchange(Origin("http", "127.0.0.1", port), HEAD, b"x" * 100_000, deadline=NEVER)
+    with pytest.raises(Disconnected, match="before it answered"):
+        await pool.exchange(Origin("http", "127.0.0.1", port), HEAD, b"", deadline=NEVER)
     server.close()
     await server.wait_closed()
+
+
+async def test_of_several_failures_a_refusal_says_most(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_self: Any, _origin: Origin, address: str) -> Connection:
+        raise ConnectionRefusedError if address == "192.0.2.2" else OSError(99, "Cannot assign requested address")
+
+    monkeypatch.setattr(dial.Dialer, "_connect", fail)
+    looks_up(monkeypatch, "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    with pytest.raises(ConnectionRefusedError):
+        await pool.exchange(Origin("http", "localhost", 80), HEAD, b"", deadline=NEVER)
 
 
 def looks_up(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[Origin]:
