@@ -481,6 +481,10 @@ class Executor:
     def took_in(self, intakes: Sequence[Intake], result: Result) -> None:
         """Take over what committed intakes started."""
         for intake in intakes:
+            if not intake.runs:
+                if intake.event.id not in result.duplicate:
+                    self._watcher.took_in(intake, (), result.skipped)
+                continue
             if intake.event.id in result.duplicate:
                 for job in intake.jobs:
                     if job.owner is not None:

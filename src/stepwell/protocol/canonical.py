@@ -82,7 +82,7 @@ def _encode(value: Json, *, is_plain: bool) -> tuple[bytes, bool]:
     try:
         if is_plain:
             encoded = msgspec.json.encode(value, order="sorted")
-            if _ASTRAL.search(encoded) is None:
+            if encoded.isascii() or _ASTRAL.search(encoded) is None:
                 return encoded, False
         big: list[int] = []
         return rfc8785.dumps(_round(value, big)), bool(big)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -53,13 +54,16 @@ def event_body(
             encode_text(id),
             b',"meta":' + meta if meta is not None else b"",
             b',"name":',
-            encode_text(name),
+            _encode_name(name),
             b',"ts":%d,"user":' % ts,
             user,
             b',"v":' + encode_text(v) if v is not None else b"",
             b"}",
         )
     )
+
+
+_encode_name = lru_cache(maxsize=1024)(encode_text)
 
 
 class SendReply(msgspec.Struct, omit_defaults=True):

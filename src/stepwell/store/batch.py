@@ -225,6 +225,8 @@ class Batch:
                 self.results[index] = result._replace(duplicate=result.duplicate | {event.id})
                 continue
             seen.add(event.id)
+            if not intake.runs:
+                continue
             for run, job in zip(intake.runs, intake.jobs, strict=True):
                 if run.id in skipped:
                     result = self.results[index]
@@ -246,7 +248,7 @@ class Batch:
         wanted: dict[tuple[str, str], tuple[RunId, int]] = {}
         skipped: set[RunId] = set()
         for _, intake in self._intakes:
-            if not intake.event.has_own_id or intake.is_stored or intake.event.id not in inserted:
+            if not intake.event.has_own_id or not intake.runs or intake.is_stored or intake.event.id not in inserted:
                 continue
             for run in intake.runs:
                 key = (run.function_id, intake.event.event_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -18,6 +17,7 @@ from stepwell.protocol.canonical import Json, encode
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
 
 _PREFIX_END: Final = re.compile(r"[/.]")
+_NAMES_KEPT_MAX: Final = 4096
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -34,6 +34,8 @@ class Registry:
         self.by_id: dict[FunctionId, Function] = {}
         self.by_slug: dict[str, Function] = {}
         self._by_event: dict[str, list[_Condition]] = {}
+        self._by_name: dict[str, list[_Condition]] = {}
+        """What was found for names of events."""
         for function in functions:
             self.by_id[function.id] = function
             if function.is_archived:
@@ -49,7 +51,11 @@ class Registry:
 
     def matching(self, name: str, body: bytes, *, now: int) -> list[Function]:
         """Return the functions that an event starts, each once. The event is decoded only where a condition asks."""
-        conditions = [condition for pattern in _patterns(name) for condition in self._by_event.get(pattern, ())]
+        conditions = self._by_name.get(name)
+        if conditions is None:
+            conditions = [condition for pattern in _patterns(name) for condition in self._by_event.get(pattern, ())]
+            if len(self._by_name) < _NAMES_KEPT_MAX:
+                self._by_name[name] = conditions
         if not conditions:
             return []
         found: dict[FunctionId, Function] = {}
@@ -75,6 +81,8 @@ def start(
     say: a cron tick or a direct call.
     """
     functions = [only] if only is not None else registry.matching(event.name, event.body, now=now)
+    if not functions:
+        return Intake(event)
     runs = tuple(new_run(event, function, now=now, run_id=RunId(new_id())) for function in functions)
     jobs = tuple(
         start_job(run, function, due_at=max(now, event.ts)) for run, function in zip(runs, functions, strict=True)
@@ -135,7 +143,6 @@ def invoked_event(
     )
 
 
-@lru_cache(maxsize=4096)
 def _patterns(name: str) -> tuple[str, ...]:
     """Return the trigger names that match an event's: itself, and each prefix up to ``/`` or ``.`` with ``*``."""
     return (name, *(name[: end.end()] + "*" for end in _PREFIX_END.finditer(name)))
