@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 import structlog
@@ -57,8 +59,7 @@ class GroupCommit:
     def __init__(self, write: Callable[[Sequence[Request]], list[Result]], *, is_threaded: bool = True) -> None:
         self._write: Final = write
         self._is_threaded: Final = is_threaded
-        self._waiting: deque[_Waiting] = deque()
-        self._wakes = threading.Condition()
+        self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()  # None: it is closed
         self._is_closed = False
         self._is_scheduled = False
         self._outage = Outage()
@@ -79,12 +80,11 @@ class GroupCommit:
 
     async def stop(self) -> None:
         """Commit what waits, then take no more."""
-        with self._wakes:
-            self._is_closed = True
-            self._wakes.notify()
+        self._is_closed = True
         if self._thread is not None:
+            self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
-        elif self._waiting:
+        else:
             self._flush()
 
     def submit(self, request: Request) -> asyncio.Future[Result]:
@@ -92,34 +92,37 @@ class GroupCommit:
         if self._is_closed or self._loop is None:
             raise StoreClosed("the store is closed")
         future: asyncio.Future[Result] = self._loop.create_future()
-        if self._is_threaded:
-            with self._wakes:
-                self._waiting.append((request, future))
-                self._wakes.notify()
-        else:
-            self._waiting.append((request, future))
-            if not self._is_scheduled:
-                self._is_scheduled = True
-                self._loop.call_soon(self._flush)
+        self._waiting.put((request, future))
+        if not self._is_threaded and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._flush)
         return future
 
     def _flush(self) -> None:
         self._is_scheduled = False
-        batch = list(self._waiting)
-        self._waiting.clear()
-        self._deliver(batch, self._commit([request for request, _ in batch]))
+        while not self._waiting.empty():
+            batch = self._take()
+            deliver(batch, self._commit([request for request, _ in batch]), self._outage)
+
+    def _take(self) -> list[_Waiting]:
+        """Return what waits now, at least one request; nothing once it is closed."""
+        batch: list[_Waiting] = []
+        with suppress(Empty):
+            waiting = self._waiting.get()
+            while waiting is not None:
+                batch.append(waiting)
+                if len(batch) == COMMIT_BATCH_MAX:
+                    break
+                waiting = self._waiting.get_nowait()
+            if waiting is None:
+                self._waiting.put(None)  # for the next look
+        return batch
 
     def _run(self) -> None:
         assert self._loop is not None
-        while True:
-            with self._wakes:
-                while not self._waiting:
-                    if self._is_closed:
-                        return
-                    self._wakes.wait()
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), COMMIT_BATCH_MAX))]
+        while batch := self._take():
             outcomes = self._commit([request for request, _ in batch])
-            self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+            self._loop.call_soon_threadsafe(deliver, batch, outcomes, self._outage)
 
     def _commit(self, requests: Sequence[Request]) -> list[Outcome]:
         try:
@@ -130,9 +133,6 @@ class GroupCommit:
                 return [type(failure)(*failure.args) for _ in requests] if len(requests) > 1 else [failure]
         middle = len(requests) // 2
         return self._commit(requests[:middle]) + self._commit(requests[middle:])
-
-    def _deliver(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-        deliver(batch, outcomes, self._outage)
 
 
 class ConcurrentGroupCommit:
