@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.engine.engine import Engine
+from stepwell.protocol import headers as names
 from stepwell.server.settings import Settings
 
 JSON_TYPE: Final = "application/json"
@@ -36,6 +37,11 @@ class Context(msgspec.Struct, frozen=True):
     """Says one line to whoever runs the server."""
     warn: Callable[[str], None] = _unsaid
     """Says one line about something that needs a hand."""
+
+
+def kind_header(context: Context) -> tuple[bytes, bytes]:
+    """Return the header that tells SDKs the kind of this server (protocol 1.3)."""
+    return (names.SERVER_KIND.lower().encode(), context.settings.kind.encode())
 
 
 class ApiError(Exception):

@@ -25,7 +25,7 @@ from stepwell.protocol import headers as names
 from stepwell.protocol.canonical import Canonical, NotJson, canonical, encode
 from stepwell.protocol.event import INTERNAL_PREFIX, NULL, RESERVED_KEY, SendReply, SentEvent, event_body
 from stepwell.protocol.ids import EnvironmentId, EventId, parse_event_id_seed, seeded_entropy
-from stepwell.server.context import ApiError, Context, receive_body
+from stepwell.server.context import ApiError, Context, kind_header, receive_body
 
 _decode_one: Final = msgspec.json.Decoder(SentEvent).decode
 _decode_many: Final = msgspec.json.Decoder(list[SentEvent]).decode
@@ -44,6 +44,7 @@ class EventApi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._kind = kind_header(context)
 
     @staticmethod
     def serves(scope: Scope) -> bool:
@@ -54,7 +55,7 @@ class EventApi:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         status, body = 200, b""
-        answer_headers: list[tuple[bytes, bytes]] = [_JSON]
+        answer_headers: list[tuple[bytes, bytes]] = [_JSON, self._kind]
         if origin is not None:
             answer_headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
         match scope["method"]:

@@ -33,7 +33,7 @@ from stepwell.protocol import headers as names
 from stepwell.protocol.ids import ReplicaId
 from stepwell.server import api, ingest, register, sdk_api
 from stepwell.server.auth import ApiGuard
-from stepwell.server.context import ApiError, Context, error_response, json_response
+from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.discovery import Discovery
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
@@ -112,14 +112,15 @@ def make_app(context: Context) -> ASGIApp:
 
 
 class _Surface:
-    """Leads requests to the event API or the rest, and puts the kind of this server on every answer (protocol 1.3).
+    """Leads requests to the event API or the rest, and puts the kind of this server on every answer (protocol 1.3); the
+    event API, which is asked the most, does so itself.
 
     A request for another environment is served in the only one there is; that is said once for each.
     """
 
     def __init__(self, context: Context, events: ingest.EventApi, rest: ASGIApp) -> None:
         self._context, self._events, self._rest = context, events, rest
-        self._header = (names.SERVER_KIND.lower().encode(), context.settings.kind.encode())
+        self._header = kind_header(context)
         self._environments = {context.engine.environment.encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,9 +132,9 @@ class _Surface:
         for name, value in scope["headers"]:
             if name == _ENV and value not in self._environments:
                 self._note_environment(value)
-        app = self._events if self._events.serves(scope) else self._rest
+        app, answer = (self._events, send) if self._events.serves(scope) else (self._rest, send_with_kind)
         with suppress(ClientDisconnect):  # then nobody is there to be answered
-            await app(scope, receive, send_with_kind)
+            await app(scope, receive, answer)
 
     def _note_environment(self, name: bytes) -> None:
         if len(self._environments) < _ENVIRONMENTS_NOTED_MAX:
