@@ -375,15 +375,14 @@ class Executor:
                 request = self._request(live, job, function, transition)
                 try:
                     result = await self._store.submit(request)
-                except StoreClosed:
-                    raise
-                except Fenced:
-                    self._give_back(request)
-                    self._drop(job)
-                    self._warm.drop(state.run.id)
-                    return False
                 except StoreError as error:
                     self._give_back(request)
+                    if job is None or isinstance(error, StoreClosed):  # a wish from outside may be made again
+                        raise
+                    if isinstance(error, Fenced):
+                        self._drop(job)
+                        self._warm.drop(state.run.id)
+                        return False
                     await _refused(error, tries)
                     tries += 1
                     if refused is not None and not isinstance(error, StoreUnavailable):
