@@ -109,6 +109,18 @@ async def test_each_loss_in_a_row_is_counted(worker: Worker, database: Database)
     assert len({attempt.id for attempt in detail.attempts}) == 5
 
 
+async def test_what_was_planned_before_a_fence_is_leased_to_nobody(worker: Worker) -> None:
+    """The request waits while the replica is fenced and enters again: its jobs name an owner that is gone."""
+    planned = worker.ingestion(worker.intake(event_of(1), is_leased=True))
+    await worker.store.enter(ReplicaId("replica-again"))
+
+    result = await worker.store.submit(planned)
+
+    assert result.leased == frozenset()
+    [claim] = await worker.claim()
+    assert claim.job.owner == "replica-again"
+
+
 async def test_a_replica_that_was_declared_dead_writes_nothing(worker: Worker, database: Database) -> None:
     run, job = await worker.run(event_of(1))
     transition = worker.transition(await worker.state(run.id), job, ops(op("StepRun", "a", data=1)))
