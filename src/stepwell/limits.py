@@ -59,6 +59,10 @@ REDIRECTS_MAX: Final = 3
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
 CLAIM_BATCH_MAX: Final = 200
 TAKE_OVER_S: Final = 10.0  # after which a dead replica's work goes on elsewhere; the default of a setting
+RETENTION_MS: Final = 30 * DAY_MS  # how long what has ended is kept; the default of a setting
+RETENTION_MS_MIN: Final = HOUR_MS  # a send that is tried again must find its event
+PRUNE_RUNS_MAX: Final = 100  # members of one deletion: with the weight below, a few ms of the writer
+PRUNE_WEIGHT_MAX: Final = 2_000  # its rows and KiB
 PAGE_ROWS_MAX: Final = 100
 
 # The API.

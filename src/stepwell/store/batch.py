@@ -3,9 +3,10 @@
 A plan without I/O: it yields each statement and is sent the rows that come back, so that sqlite3, asyncpg and tests that
 stop between any two statements drive the same one.
 
-The order is that of the locks: replica, environments, schedules, runs, jobs; then what is only inserted. Rows that
-another batch might touch are sorted by their keys, so that two batches wait for each other in one direction only.
-Expected conflicts come back as rows, never as errors. There is one statement for each table and batch.
+The order is that of the locks: replica, environments, schedules, runs, jobs, events; then what is only inserted; last
+what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
+batches wait for each other in one direction only. Expected conflicts come back as rows, never as errors. There is one
+statement for each table and batch.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from stepwell.store.interface import (
     Fenced,
     IngestRequest,
     LeaveRequest,
+    PruneRequest,
     ReapRequest,
     ReleaseRequest,
     Request,
@@ -37,6 +39,7 @@ from stepwell.store.interface import (
     TickRequest,
     Verdict,
 )
+from stepwell.store.prune import prune
 from stepwell.store.query import Statement
 from stepwell.store.rows import (
     Row,
@@ -97,6 +100,7 @@ class Batch:
         yield from self._insert_jobs(jobs)
         yield from self._each(ClaimRequest, self._claim)
         yield from self._each(LeaveRequest, self._leave)
+        yield from self._each(PruneRequest, self._prune)
 
     def _each(self, kind: type, plan: Callable[[int, Any], Plan]) -> Plan:
         for index, request in enumerate(self._requests):
@@ -214,13 +218,18 @@ class Batch:
         if new:
             rows = yield Statement("event_insert", sorted(new, key=_by_key))
             inserted = {row[0] for row in rows}
+        stored = sorted({(intake.event.id,) for _, intake in self._intakes if intake.is_stored})
+        kept: set[str] = set()
+        if stored:
+            rows = yield Statement("event_keep", stored)
+            kept = {row[0] for row in rows}
         runs: list[Run] = []
         jobs: list[tuple[int, Job]] = []
         skipped = yield from self._skipped_runs(inserted)
         seen: set[EventId] = set()
         for index, intake in self._intakes:
             event = intake.event
-            if not intake.is_stored and (event.id not in inserted or event.id in seen):
+            if event.id not in kept if intake.is_stored else event.id not in inserted or event.id in seen:
                 result = self.results[index]
                 self.results[index] = result._replace(duplicate=result.duplicate | {event.id})
                 continue
@@ -339,6 +348,10 @@ class Batch:
     def _release_orphans(self, now: int) -> Plan:
         yield Statement("job_lost_attempts", parameters={"now": now})
         yield Statement("job_release_orphans")
+
+    def _prune(self, index: int, request: PruneRequest) -> Plan:
+        pruned = yield from prune(request)
+        self.results[index] = Result(Verdict.COMMITTED, pruned=pruned)
 
     # -- apps and settings --------------------------------------------------------------------------------------
 

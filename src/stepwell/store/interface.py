@@ -144,6 +144,25 @@ class LeaveRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class PruneRequest(NamedTuple):
+    """Delete what has expired: runs that ended, with their steps, attempts and events; events; windows of event ids.
+
+    It waits for nobody: what another transaction has is passed over, and so is all that must stay. That is a run which
+    hasn't ended, an event that was received after ``received_before`` or that a run still has, and a window that lasts
+    longer than ``now``. Idempotent.
+    """
+
+    now: int
+    runs: Sequence[RunId] = ()
+    events: Sequence[EventId] = ()
+    keys: Sequence[tuple[FunctionId, str]] = ()
+    received_before: int | None = None
+    """None keeps all events, those of the runs, too."""
+    rows_max: int | None = None
+    """Delete so many attempts and steps at most, of one run; the run itself only when none is left."""
+    done: Callable[[Result], None] | None = None
+
+
 class SettingRequest(NamedTuple):
     """Keep a setting of the server, such as the clock's offset."""
 
@@ -163,6 +182,7 @@ Request: TypeAlias = (
     | BeatRequest
     | ReapRequest
     | LeaveRequest
+    | PruneRequest
 )
 
 
@@ -203,6 +223,16 @@ class Lease(NamedTuple):
     generation: int
 
 
+class Pruned(NamedTuple):
+    """How much was deleted."""
+
+    runs: int = 0
+    events: int = 0
+    keys: int = 0
+    rows: int = 0
+    """Attempts and steps, where they were limited."""
+
+
 class Result(NamedTuple):
     """What became of a request, and what it made."""
 
@@ -212,12 +242,30 @@ class Result(NamedTuple):
     skipped: frozenset[RunId] = frozenset()
     """Runs that weren't started, since their event started the function before."""
     duplicate: frozenset[EventId] = frozenset()
-    """Events that were there already."""
+    """Events that started nothing: they were there already or, where a run was to start again, are there no more."""
     claimed: Sequence[Claimed] = ()
     next_due: Sequence[tuple[str, int | None]] = ()
     """Of a claim: when each of its partitions has work again."""
     ticked: frozenset[tuple[FunctionId, str]] = frozenset()
     beat: Beat | None = None
+    pruned: Pruned | None = None
+
+
+class Aged(NamedTuple):
+    """A run or an event as it is met by whoever walks through all of them, from the oldest on."""
+
+    id: str
+    row_count: int | None = None
+    """How many rows go with it, those of one kind counted up to a limit; None where it has not expired."""
+    byte_count: int = 0
+
+
+class EventKey(NamedTuple):
+    """The window of an event id for a function."""
+
+    function_id: FunctionId
+    event_id: str
+    expires_at: int
 
 
 class DueSchedule(NamedTuple):
@@ -382,4 +430,26 @@ class Store(Protocol):
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         """Return all that is known of a run, in one consistent view."""
+        ...
+
+    async def walk_runs(
+        self, function_id: FunctionId, *, after: str, ended_before: int, limit: int, count_max: int
+    ) -> list[Aged]:
+        """Return the runs of a function with ids above ``after``, the oldest first.
+
+        Those that ended by ``ended_before`` have expired; of their rows at most ``count_max`` of a kind are counted.
+        """
+        ...
+
+    async def walk_events(
+        self, environment: EnvironmentId, *, after: str, received_before: int, limit: int
+    ) -> list[Aged]:
+        """Return events with ids above ``after``, the oldest first.
+
+        Those of the environment that were received by ``received_before`` and that no run has, have expired.
+        """
+        ...
+
+    async def walk_event_keys(self, after: tuple[str, str], *, limit: int) -> list[EventKey]:
+        """Return windows of event ids in the order of function and event id, those above ``after``."""
         ...

@@ -19,14 +19,16 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from stepwell.engine.core.model import App, Event, Function, Run
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreUnavailable
-from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import ConcurrentGroupCommit
 from stepwell.store.interface import (
+    Aged,
     BeatRequest,
     DueSchedule,
     EventFilter,
+    EventKey,
     Lease,
     News,
     ReapRequest,
@@ -42,6 +44,7 @@ from stepwell.store.postgres_link import (
     HOT_PATH,
     STATEMENT_TIMEOUT_S,
     UNAVAILABLE,
+    WALK,
     Connection,
     Link,
     run_plan,
@@ -201,6 +204,21 @@ class PostgresStore:
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read(lambda: read.load_run(id))
 
+    async def walk_runs(
+        self, function_id: FunctionId, *, after: str, ended_before: int, limit: int, count_max: int
+    ) -> list[Aged]:
+        return await self._read(
+            lambda: read.walk_runs(function_id, after, ended_before, limit, count_max), settings=WALK
+        )
+
+    async def walk_events(
+        self, environment: EnvironmentId, *, after: str, received_before: int, limit: int
+    ) -> list[Aged]:
+        return await self._read(lambda: read.walk_events(environment, after, received_before, limit), settings=WALK)
+
+    async def walk_event_keys(self, after: tuple[str, str], *, limit: int) -> list[EventKey]:
+        return await self._read(lambda: read.walk_event_keys(after, limit), settings=WALK)
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     async def _write(self, number: int, requests: Sequence[Request]) -> list[Result]:
@@ -222,12 +240,14 @@ class PostgresStore:
     async def _write_plain(self, statement: Statement) -> None:
         await self._transact(self._vital_link, lambda connection: run_statement(statement, connection))
 
-    async def _read(self, plan: Callable[[], Reading[T]]) -> T:
+    async def _read(self, plan: Callable[[], Reading[T]], *, settings: str = "") -> T:
         """Read in one transaction, so that all of it is of one moment."""
         link = await self._readers.get()
         try:
             return await self._transact(
-                link, lambda connection: run_plan(plan(), connection), mode=" isolation level repeatable read read only"
+                link,
+                lambda connection: run_plan(plan(), connection),
+                mode=f" isolation level repeatable read read only{settings}",
             )
         finally:
             self._readers.put_nowait(link)

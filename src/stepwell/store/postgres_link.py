@@ -47,6 +47,9 @@ HOT_PATH: Final = {
     "jit": "off",
 }
 
+# A walk reads rows in the order of an index, however many the planner believes that there are.
+WALK: Final = "; set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off"
+
 
 class Connection(Protocol):
     """What is used of ``asyncpg.Connection``."""

@@ -11,8 +11,17 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from stepwell.engine.core.model import UNFINISHED, App, Event, Function, Job, Run, RunStatus, Step
 from stepwell.engine.core.state import RunState
-from stepwell.protocol.ids import EnvironmentId, EventId, JobId, ReplicaId, RunId
-from stepwell.store.interface import DueSchedule, EventFilter, Lease, RunDetail, RunFilter, Schedule
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.store.interface import (
+    Aged,
+    DueSchedule,
+    EventFilter,
+    EventKey,
+    Lease,
+    RunDetail,
+    RunFilter,
+    Schedule,
+)
 from stepwell.store.query import Statement
 from stepwell.store.rows import (
     EVENT_COLUMNS,
@@ -215,3 +224,32 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
         attempts=[read_attempt(row) for row in attempts],
         jobs=[read_job(row) for row in jobs],
     )
+
+
+def walk_runs(
+    function_id: FunctionId, after: str, ended_before: int, limit: int, count_max: int
+) -> Reading[list[Aged]]:
+    """Return the oldest runs after an id; those that have expired are weighed."""
+    rows = yield Statement("run_walk", parameters={"function_id": function_id, "after": after, "limit": limit})
+    expired = [(row[0],) for row in rows if row[1] is not None and row[1] <= ended_before]
+    weighed: dict[str, Aged] = {}
+    if expired:
+        found = yield Statement("run_weight", expired, {"count_max": count_max})
+        for id, attempt_count, attempt_bytes, step_count, step_bytes, other_bytes in found:
+            weighed[id] = Aged(id, attempt_count + step_count + 2, attempt_bytes + step_bytes + other_bytes)
+    return [weighed.get(row[0]) or Aged(row[0]) for row in rows]
+
+
+def walk_events(environment: EnvironmentId, after: str, received_before: int, limit: int) -> Reading[list[Aged]]:
+    """Return the oldest events after an id."""
+    rows = yield Statement(
+        "event_walk",
+        parameters={"environment": environment, "after": after, "received_before": received_before, "limit": limit},
+    )
+    return [Aged(row[0], 1, row[2]) if row[1] else Aged(row[0]) for row in rows]
+
+
+def walk_event_keys(after: tuple[str, str], limit: int) -> Reading[list[EventKey]]:
+    """Return the windows of event ids after one."""
+    rows = yield Statement("event_key_walk", parameters={"function_id": after[0], "event_id": after[1], "limit": limit})
+    return [EventKey(FunctionId(row[0]), row[1], row[2]) for row in rows]

@@ -28,13 +28,15 @@ from stepwell.engine.core.model import App, Event, Function, Run
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.limits import MIB
-from stepwell.protocol.ids import EnvironmentId, EventId, ReplicaId, RunId
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
+    Aged,
     DueSchedule,
     EventFilter,
+    EventKey,
     Lease,
     News,
     ReapRequest,
@@ -62,7 +64,10 @@ _ROWS_MAX: Final = 128  # a power of two; the widest table has 17 columns, SQLit
 _UNAVAILABLE: Final = frozenset(
     (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 )
-_PRAGMAS: Final = "pragma busy_timeout = 10000; pragma foreign_keys = on; pragma temp_store = memory;"
+# Where SQLite was built to overwrite what is deleted, as Debian's is, a large run's end would be written once more.
+_PRAGMAS: Final = (
+    "pragma busy_timeout = 10000; pragma foreign_keys = on; pragma temp_store = memory; pragma secure_delete = fast;"
+)
 
 
 def _wall_ms() -> int:
@@ -205,6 +210,19 @@ class SQLiteStore:
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read(read.load_run(id))
+
+    async def walk_runs(
+        self, function_id: FunctionId, *, after: str, ended_before: int, limit: int, count_max: int
+    ) -> list[Aged]:
+        return await self._read(read.walk_runs(function_id, after, ended_before, limit, count_max))
+
+    async def walk_events(
+        self, environment: EnvironmentId, *, after: str, received_before: int, limit: int
+    ) -> list[Aged]:
+        return await self._read(read.walk_events(environment, after, received_before, limit))
+
+    async def walk_event_keys(self, after: tuple[str, str], *, limit: int) -> list[EventKey]:
+        return await self._read(read.walk_event_keys(after, limit))
 
     # -- inside -------------------------------------------------------------------------------------------------
 

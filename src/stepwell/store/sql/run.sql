@@ -1,7 +1,7 @@
 -- Queries over runs, their steps and attempts.
 --
--- Locks are always taken in this order: replica, environments, schedules, runs, jobs; sorted within each. SQLite has
--- one writer and needs none; the order of the statements is the same on both databases.
+-- Locks are always taken in this order: replica, environments, schedules, runs, jobs, events; sorted within each. SQLite
+-- has one writer and needs none; the order of the statements is the same on both databases.
 
 -- name: run_versions
 -- rows: id text
