@@ -84,7 +84,6 @@ class Engine:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._travel = asyncio.Lock()
-        store.listen(self._heard)
         self._make_loops()
 
     def _make_loops(self) -> None:
@@ -114,6 +113,7 @@ class Engine:
         offset = await self.store.load_setting(_OFFSET)
         self.clock.offset_ms = int(offset) if offset is not None else 0
         await self.store.add_environment(self.environment, now=self.clock.now())
+        self.store.listen(self._heard)  # what is heard is looked up in the environment
         await self.registries.refresh(self.environment)
         await self._start_loops()
         self._spawn(self._stay_a_member())
@@ -261,9 +261,15 @@ class Engine:
             now = self.clock.now()
             registry, executor = self.registry, self._executor
             intakes = [
+        planned: list[Intake] = []
+        planned_for = -1
                 msgspec.structs.replace(intake, jobs=tuple(executor.lease(intake.jobs, now))) if intake.jobs else intake
-                for intake in plan(registry, now)
+                for intake in planned
             ]
+            # What is tried again is the same, as long as the functions are: a commit of unknown outcome may have
+            # stored it, and then the runs have these ids.
+            if planned_for != registry.revision:
+                planned, planned_for = plan(registry, now), registry.revision
 
             def done(result: Result, intakes: Sequence[Intake] = intakes, executor: Executor = executor) -> None:
                 if result.verdict is Verdict.COMMITTED:

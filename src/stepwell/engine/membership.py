@@ -46,7 +46,7 @@ class Membership:
         # A beat may be missed by others for as long as one takes to come, and reaping waits for the next: together the
         # time after which work must have been taken over.
         self._silent_ms = round(take_over_s * 1000 * (_BEATS_PER_TAKE_OVER - 1) / _BEATS_PER_TAKE_OVER)
-        self._beaten_at = float("-inf")
+        self._beaten_at = self._beating_since = float("-inf")
         self._rounds = 0
         self._suspects: frozenset[Lease] = frozenset()
         self._checked = -1
@@ -56,6 +56,15 @@ class Membership:
     def may_call(self) -> bool:
         """Tell whether others surely hold this replica for alive."""
         return not self._store.is_shared or self._clock.elapsed() - self._beaten_at < self._silent_ms / 2000
+
+    @property
+    def _may_judge(self) -> bool:
+        """Tell whether this replica may declare others dead.
+
+        After an outage of the database all look dead to the one that comes back first. So whoever missed beats itself
+        gives the others as long as they may be silent.
+        """
+        return (self._beaten_at - self._beating_since) * 1000 >= self._silent_ms
 
     async def enter(self) -> None:
         """Take the database's time. Raises ``StoreError``."""
@@ -81,7 +90,7 @@ class Membership:
         beat = await self._beat()
         self._rounds += 1
         self._synced(beat.revisions.get(self._environment, 0))
-        if beat.dead_count:
+        if beat.dead_count and self._may_judge:
             await self._store.submit(ReapRequest(self._silent_ms, self._clock.now()))
             log.warning("replicas.reaped", hint="a replica was silent for too long: its work is taken over")
             self._store.tell(News({}, is_left=True))
@@ -98,6 +107,8 @@ class Membership:
         assert result.beat is not None, "a beat was answered without what it saw"
         if after - before < _ROUND_TRIP_S_MAX or self._beaten_at == float("-inf"):
             self._clock.set(result.beat.now, (before + after) / 2)
+        if before - self._beaten_at > self._silent_ms / 2000 and self._beaten_at != float("-inf"):
+            self._beating_since = before
         self._beaten_at = before
         self.is_alone = result.beat.replica_count == 1
         return result.beat
@@ -109,8 +120,8 @@ class Membership:
         so only what is seen twice counts; were it held after all, its commit would be fenced by the generation.
         """
         checked = executor.lease_count
-        if checked == self._checked and not self._suspects:
-            return  # nothing was leased since all was well
+        if checked == self._checked and not self._suspects and self._rounds % _LOOK_EVERY:
+            return  # nothing was leased since all was well, unless an old commit still went through in the database
         unheld = frozenset(lease for lease in await self._store.leases() if not executor.holds(lease))
         orphans = unheld & self._suspects
         self._suspects, self._checked = unheld - orphans, checked

@@ -28,25 +28,50 @@ _Waiting: TypeAlias = tuple[Request, "asyncio.Future[Result]"]
 log = structlog.get_logger("stepwell.store")
 
 
+_QUIET_S: Final = 2.5  # longer than anybody pauses who was refused and tries again
+_PROBE_S: Final = 3.0
+_REST_S: Final = 5.0
+_STOP_S: Final = 5.0
+
+
+class NoRoom(StoreUnavailable):
+    """The database has no connection left for this writer; those that have one may go on."""
+
+
 class Outage:
-    """Whether the database can be used, as last seen: one line in the log when that changes."""
+    """Whether the database can be used, as last seen: one line in the log when that changes.
 
-    def __init__(self) -> None:
+    A success ends an outage if it began after the last failure: what was under way before says nothing. A beat touches
+    little, and may go through where nothing else does, since a table is locked or the disk is full; so it ends an outage
+    of requests only when these have stopped coming. ``is_quiet`` tells whether none waits, nor is under way.
+    """
+
+    def __init__(self, is_quiet: Callable[[], bool]) -> None:
         self.reason: str | None = None
+        self._is_quiet = is_quiet
         self._since = 0.0
+        self._refused_at = self._missed_at = float("-inf")
 
-    def saw(self, error: StoreUnavailable) -> None:
+    def saw(self, error: StoreUnavailable, *, is_beat: bool = False) -> None:
         """Note that the database could not be used."""
+        now = time.monotonic()
         if self.reason is None:
-            self._since = time.monotonic()
+            self._since = now
             log.error("database.unavailable", error=str(error), hint="what was accepted is safe; trying again")
         self.reason = str(error)
+        if is_beat:
+            self._missed_at = now
+        else:
+            self._refused_at = now
 
-    def over(self) -> None:
-        """Note that the database was used."""
-        if self.reason is not None:
-            self.reason = None
-            log.warning("database.available", after_s=round(time.monotonic() - self._since, 1))
+    def used(self, began_at: float, *, is_beat: bool = False) -> None:
+        """Note that the database was used; ``began_at`` is of the monotonic clock."""
+        if self.reason is None or began_at < max(self._refused_at, self._missed_at):
+            return
+        if is_beat and not (began_at - self._refused_at >= _QUIET_S and self._is_quiet()):
+            return
+        self.reason = None
+        log.warning("database.available", after_s=round(time.monotonic() - self._since, 1))
 
 
 class GroupCommit:
@@ -54,15 +79,24 @@ class GroupCommit:
 
     ``write`` runs one transaction: it returns a result for each request, or raises and has written nothing. With
     ``is_threaded`` false it runs on the event loop: simulations use it, since they own the order of everything.
+    ``probe`` is written in an outage from time to time while there is nothing else to write: a server that nobody sends
+    anything to, since it said that it isn't ready, must notice all the same that it is again.
     """
 
-    def __init__(self, write: Callable[[Sequence[Request]], list[Result]], *, is_threaded: bool = True) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Request]], list[Result]],
+        *,
+        is_threaded: bool = True,
+        probe: Request | None = None,
+    ) -> None:
         self._write: Final = write
+        self._probe: Final = probe
         self._is_threaded: Final = is_threaded
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()  # None: it is closed
         self._is_closed = False
         self._is_scheduled = False
-        self._outage = Outage()
+        self._outage = Outage(self._waiting.empty)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -101,14 +135,14 @@ class GroupCommit:
     def _flush(self) -> None:
         self._is_scheduled = False
         while not self._waiting.empty():
-            batch = self._take()
-            deliver(batch, self._commit([request for request, _ in batch]), self._outage)
+            batch, began_at = self._take(), time.monotonic()
+            deliver(batch, self._commit([request for request, _ in batch]), self._outage, began_at)
 
-    def _take(self) -> list[_Waiting]:
-        """Return what waits now, at least one request; nothing once it is closed."""
+    def _take(self, within_s: float | None = None) -> list[_Waiting]:
+        """Return what waits, at least one request; nothing once it is closed, or when nothing comes in time."""
         batch: list[_Waiting] = []
         with suppress(Empty):
-            waiting = self._waiting.get()
+            waiting = self._waiting.get(timeout=within_s)
             while waiting is not None:
                 batch.append(waiting)
                 if len(batch) == COMMIT_BATCH_MAX:
@@ -120,9 +154,24 @@ class GroupCommit:
 
     def _run(self) -> None:
         assert self._loop is not None
-        while batch := self._take():
-            outcomes = self._commit([request for request, _ in batch])
-            self._loop.call_soon_threadsafe(deliver, batch, outcomes, self._outage)
+        is_out = False
+        while True:
+            batch, began_at = self._take(_PROBE_S if is_out and self._probe is not None else None), time.monotonic()
+            if batch:
+                outcomes = self._commit([request for request, _ in batch])
+                self._loop.call_soon_threadsafe(deliver, batch, outcomes, self._outage, began_at)
+            elif self._is_closed or self._probe is None:
+                return
+            else:
+                outcomes = self._commit([self._probe])
+                self._loop.call_soon_threadsafe(self._probed, outcomes[0], began_at)
+            is_out = isinstance(outcomes[-1], StoreUnavailable)
+
+    def _probed(self, outcome: Outcome, began_at: float) -> None:
+        if isinstance(outcome, StoreUnavailable):
+            self._outage.saw(outcome, is_beat=True)
+        elif isinstance(outcome, Result):
+            self._outage.used(began_at, is_beat=True)
 
     def _commit(self, requests: Sequence[Request]) -> list[Outcome]:
         try:
@@ -139,31 +188,54 @@ class ConcurrentGroupCommit:
     """Feeds batches of requests to several writers on the event loop, each of which has a transaction of its own.
 
     ``write(number, requests)`` runs one transaction on the connection of writer ``number``, or raises; what it raises
-    must say whether the database can be used.
+    must say whether the database can be used. With ``is_vital`` the requests are beats.
     """
 
-    def __init__(self, write: Callable[[int, Sequence[Request]], Awaitable[list[Result]]], writer_count: int) -> None:
+    def __init__(
+        self,
+        write: Callable[[int, Sequence[Request]], Awaitable[list[Result]]],
+        writer_count: int,
+        outage: Outage,
+        *,
+        is_vital: bool = False,
+    ) -> None:
         self._write: Final = write
         self._writer_count: Final = writer_count
+        self._outage, self._is_vital = outage, is_vital
         self._waiting: deque[_Waiting] = deque()
         self._idle: list[asyncio.Future[None]] = []
+        self._resting = 0
         self._writers: list[asyncio.Task[None]] = []
         self._is_closed = False
-        self.outage = Outage()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no request waits, and none is being committed."""
+        return not self._waiting and len(self._idle) + self._resting == len(self._writers)
 
     def start(self) -> None:
         """Start the writers on the running loop."""
         self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[None] = self._loop.create_future()
         self._writers = [self._loop.create_task(self._run(number)) for number in range(self._writer_count)]
 
     async def stop(self) -> None:
-        """Commit what waits, then take no more."""
+        """Commit what waits, then take no more. What a database that doesn't answer holds up for long is given up."""
         self._is_closed = True
+        if not self._writers:
+            return
+        self._closing.set_result(None)
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
-        if self._writers:
-            await asyncio.wait(self._writers)
+        _, late = await asyncio.wait(self._writers, timeout=_STOP_S)
+        for writer in late:
+            writer.cancel()
+        if late:
+            await asyncio.wait(late)
+        batch = list(self._waiting)
+        self._waiting.clear()
+        deliver(batch, _given_up(batch), self._outage, 0.0)
 
     def submit(self, request: Request) -> asyncio.Future[Result]:
         """Queue a request. The future gets its result, or ``StoreError``. Raises ``StoreClosed`` after ``stop``."""
@@ -171,11 +243,15 @@ class ConcurrentGroupCommit:
             raise StoreClosed("the store is closed")
         future: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append((request, future))
+        self._wake()
+        return future
+
+    def _wake(self) -> None:
+        """Have another writer look at what waits, if one is idle."""
         if self._idle:
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
-        return future
 
     async def _run(self, number: int) -> None:
         while True:
@@ -186,8 +262,28 @@ class ConcurrentGroupCommit:
                 self._idle.append(idle)
                 await idle
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), COMMIT_BATCH_MAX))]
-            outcomes = await self._commit(number, [request for request, _ in batch])
-            deliver(batch, outcomes, self.outage)
+            began_at = time.monotonic()
+            try:
+                outcomes = await self._commit(number, [request for request, _ in batch])
+            except asyncio.CancelledError:
+                deliver(batch, _given_up(batch), self._outage, began_at)
+                raise
+            if self._resting + 1 < self._writer_count and all(isinstance(outcome, NoRoom) for outcome in outcomes):
+                await self._rest(batch)
+            else:
+                deliver(batch, outcomes, self._outage, began_at, is_beat=self._is_vital)
+
+    async def _rest(self, batch: Sequence[_Waiting]) -> None:
+        """Leave a batch to the writers that have a connection. Without this, one that has none would fail the next
+        request as well: having failed soon, it is the first to be idle again.
+        """
+        self._waiting.extendleft(reversed(batch))
+        self._wake()
+        self._resting += 1
+        try:
+            await asyncio.wait([self._closing], timeout=_REST_S)
+        finally:
+            self._resting -= 1
 
     async def _commit(self, number: int, requests: Sequence[Request]) -> list[Outcome]:
         try:
@@ -213,20 +309,29 @@ def as_store_error(error: Exception, requests: Sequence[Request]) -> StoreError:
     return failure
 
 
-def deliver(batch: Sequence[_Waiting], outcomes: Sequence[Outcome], outage: Outage) -> None:
+def _given_up(batch: Sequence[_Waiting]) -> list[Outcome]:
+    return [StoreClosed("the store was closed before the database answered") for _ in batch]
+
+
+def deliver(
+    batch: Sequence[_Waiting], outcomes: Sequence[Outcome], outage: Outage, began_at: float, *, is_beat: bool = False
+) -> None:
     """Hand results over: first to each request's ``done``, then to whoever awaits it."""
+    was_used = False
     for (request, future), outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, StoreError):
             if isinstance(outcome, StoreUnavailable):
-                outage.saw(outcome)
+                outage.saw(outcome, is_beat=is_beat)
             if not future.done():
                 future.set_exception(outcome)
             continue
-        outage.over()
+        was_used = True
         if request.done is not None:
             _hand_over(request.done, outcome)
         if not future.done():
             future.set_result(outcome)
+    if was_used:
+        outage.used(began_at, is_beat=is_beat)
 
 
 def _hand_over(done: Callable[[Result], None], result: Result) -> None:

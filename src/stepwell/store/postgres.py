@@ -18,11 +18,11 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from stepwell.engine.core.model import App, Event, Function, Run
 from stepwell.engine.core.state import RunState
-from stepwell.errors import StoreUnavailable
+from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import read
 from stepwell.store.batch import Batch
-from stepwell.store.group_commit import ConcurrentGroupCommit
+from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
 from stepwell.store.interface import (
     Aged,
     BeatRequest,
@@ -42,13 +42,16 @@ from stepwell.store.migrate_postgres import connected, migrate_postgres, refuse_
 from stepwell.store.postgres_link import (
     CONFLICTS,
     HOT_PATH,
-    STATEMENT_TIMEOUT_S,
-    UNAVAILABLE,
     WALK,
     Connection,
+    Hosts,
     Link,
+    Links,
+    Patience,
+    is_outage,
     run_plan,
     run_statement,
+    unavailable,
 )
 from stepwell.store.postgres_news import NewsChannel
 from stepwell.store.query import Statement
@@ -57,6 +60,7 @@ from stepwell.store.read import Reading
 T = TypeVar("T")
 
 _CONFLICT_TRIES_MAX: Final = 5
+_BEAT_SHARE: Final = 0.4  # of the take-over time: a second beat must have its chance before the others lose patience
 
 
 class PostgresStore:
@@ -73,31 +77,40 @@ class PostgresStore:
         connection_count: int = 6,
         take_over_s: float = 10.0,
         is_migrating: bool = True,
+        patience: Patience | None = None,
     ) -> None:
         self.replica_id = replica_id
         self.is_shared = True
         self._url, self._schema, self._is_migrating = url, schema, is_migrating
-        self._is_pooled = is_pooled
+        self._is_pooled, self._patience = is_pooled, patience or Patience()
+        self._beat_s = take_over_s * _BEAT_SHARE
         # A replica that stops in the middle of a transaction must not hold its locks for longer than it may be silent.
         idle_ms = round(take_over_s * 400)
         writing = {"idle_in_transaction_session_timeout": str(idle_ms), **HOT_PATH}
+        hosts = Hosts(url)
         writer_count = max(1, connection_count // 2)
-        self._writers = [self._link(writing) for _ in range(writer_count)]
-        self._vital_link = self._link(writing)
-        self._readers: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
-        for _ in range(max(1, connection_count - writer_count - 1)):
-            self._readers.put_nowait(self._link({"idle_in_transaction_session_timeout": str(idle_ms)}))
-        self._commits = ConcurrentGroupCommit(self._write, writer_count)
-        self._vital = ConcurrentGroupCommit(self._write_vital, 1)
-        self._vital.outage = self._commits.outage
-        news_url = listen_url if is_pooled else url
-        self._news = NewsChannel(self._link({}, url=news_url), schema, replica_id) if news_url is not None else None
+        self._writers = [self._link(hosts, writing) for _ in range(writer_count)]
+        self._vital_link = self._link(hosts, writing)
+        self._vital_use = asyncio.Lock()
+        reading = {"idle_in_transaction_session_timeout": str(idle_ms)}
+        reader_count = max(1, connection_count - writer_count - 1)
+        self._readers = Links([self._link(hosts, reading) for _ in range(reader_count)], patience=self._patience)
+        self._outage = Outage(lambda: self._commits.is_idle)
+        self._commits = ConcurrentGroupCommit(self._write, writer_count, self._outage)
+        self._vital = ConcurrentGroupCommit(self._write_vital, 1, self._outage, is_vital=True)
+        self._news: NewsChannel | None = None
+        if not is_pooled:
+            self._news = NewsChannel(self._link(hosts, {}), schema, replica_id)
+        elif listen_url is not None:
+            self._news = NewsChannel(self._link(Hosts(listen_url), {}, is_direct=True), schema, replica_id)
 
-    def _link(self, settings: dict[str, str], *, url: str | None = None) -> Link:
+    def _link(self, hosts: Hosts, settings: dict[str, str], *, is_direct: bool = False) -> Link:
+        timeout_ms = round(self._patience.statement_s * 1000)
         return Link(
-            url or self._url,
-            {"search_path": f'"{self._schema}"', "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s", **settings},
-            is_pooled=self._is_pooled and url is None,
+            hosts,
+            {"search_path": f'"{self._schema}"', "statement_timeout": str(timeout_ms), **settings},
+            is_pooled=self._is_pooled and not is_direct,
+            patience=self._patience,
         )
 
     async def start(self, *, now: int) -> None:
@@ -117,15 +130,12 @@ class PostgresStore:
             self._news.start()
 
     async def stop(self) -> None:
-        """Finish what was submitted and close."""
+        """Finish what was submitted and close. What a database that doesn't answer holds up is given up."""
         await self._commits.stop()
         await self._vital.stop()
         if self._news is not None:
             await self._news.stop()
-        links = [*self._writers, self._vital_link]
-        while not self._readers.empty():
-            links.append(self._readers.get_nowait())
-        for link in links:
+        for link in (*self._writers, self._vital_link, *self._readers.all):
             await link.close()
 
     def submit(self, request: Request) -> asyncio.Future[Result]:
@@ -154,7 +164,7 @@ class PostgresStore:
 
     @property
     def outage(self) -> str | None:
-        return self._commits.outage.reason
+        return self._outage.reason
 
     async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
         await self._write_plain(Statement("environment_upsert", parameters={"id": environment, "now": now}))
@@ -225,7 +235,13 @@ class PostgresStore:
         return await self._write_on(self._writers[number], requests)
 
     async def _write_vital(self, _number: int, requests: Sequence[Request]) -> list[Result]:
-        return await self._write_on(self._vital_link, requests)
+        """Beat, or reap. A beat that takes too long is given up: the next one finds a better connection, or host."""
+        is_beat = all(isinstance(request, BeatRequest) for request in requests)
+        try:
+            async with asyncio.timeout(self._beat_s if is_beat else None), self._vital_use:
+                return await self._write_on(self._vital_link, requests)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"PostgreSQL did not answer a beat within {self._beat_s:g} s") from error
 
     async def _write_on(self, link: Link, requests: Sequence[Request]) -> list[Result]:
         """Commit a batch. Two batches that locked each other out are tried again."""
@@ -238,21 +254,21 @@ class PostgresStore:
         return await self._transact(link, work)
 
     async def _write_plain(self, statement: Statement) -> None:
-        await self._transact(self._vital_link, lambda connection: run_statement(statement, connection))
+        async with self._vital_use:
+            await self._transact(self._vital_link, lambda connection: run_statement(statement, connection))
 
     async def _read(self, plan: Callable[[], Reading[T]], *, settings: str = "") -> T:
         """Read in one transaction, so that all of it is of one moment."""
-        link = await self._readers.get()
         try:
             return await self._transact(
-                link,
+                self._readers,
                 lambda connection: run_plan(plan(), connection),
                 mode=f" isolation level repeatable read read only{settings}",
             )
-        finally:
-            self._readers.put_nowait(link)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StoreError(f"the database can't be read: {error}") from error
 
-    async def _transact(self, link: Link, work: Callable[[Connection], Awaitable[T]], *, mode: str = "") -> T:
+    async def _transact(self, link: Link | Links, work: Callable[[Connection], Awaitable[T]], *, mode: str = "") -> T:
         tries = 0
         while True:
             try:
@@ -261,11 +277,19 @@ class PostgresStore:
                 tries += 1
                 if tries == _CONFLICT_TRIES_MAX:
                     raise StoreUnavailable(f"the database kept refusing a transaction: {error}") from error
-            except UNAVAILABLE as error:
-                raise StoreUnavailable(f"PostgreSQL can't be used now: {_why(error)}") from error
-            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
-                raise StoreUnavailable(f"PostgreSQL has not what was migrated: {error}") from error
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self._doubt(error)
+                raise unavailable(error) from error
 
-
-def _why(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    def _doubt(self, error: BaseException) -> None:
+        """Look at the other connections, too, after one failed: those that only listen or read may not notice."""
+        if self._news is not None:
+            self._news.check()
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # This is no primary any more: what is read there grows old, and nobody notifies anybody.
+            for link in (*self._writers, self._vital_link, *self._readers.all):
+                link.suspect()
+            if self._news is not None:
+                self._news.reconnect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 import msgspec
@@ -11,11 +12,12 @@ import structlog
 
 from stepwell.protocol.ids import ReplicaId
 from stepwell.store.interface import News
-from stepwell.store.postgres_link import CONNECT_S, Connection, Link
+from stepwell.store.postgres_link import Connection, Link
 
 _DELAY_S: Final = 0.01  # what is told within it goes out together
 _BYTES_MAX: Final = 7_900  # PostgreSQL takes less than 8,000
 _RETRY_S: Final = 1.0
+_CHECK_S: Final = 5.0
 
 log = structlog.get_logger("stepwell.store")
 
@@ -40,6 +42,7 @@ class NewsChannel:
         self._channel = f"stepwell_{schema}"
         self._next: _Telling | None = None
         self._wakes = asyncio.Event()
+        self._is_doubted = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,10 +52,12 @@ class NewsChannel:
     async def stop(self) -> None:
         """Tell what there is to tell, and close."""
         if self._task is not None:
-            if self._next is not None and self.is_connected:
-                await asyncio.wait([asyncio.ensure_future(self._send(await self._link.get()))], timeout=CONNECT_S)
+            was_connected = self.is_connected
             self._task.cancel()
             await asyncio.wait([self._task])
+            if was_connected and self._next is not None:
+                with suppress(Exception):  # these were hints
+                    await self._send(await self._link.get())
         await self._link.close()
 
     def tell(self, news: News) -> None:
@@ -64,25 +69,43 @@ class NewsChannel:
         telling.is_left |= news.is_left
         self._wakes.set()
 
+    def check(self) -> None:
+        """See whether the connection still is one: who only listens isn't told when the other end has vanished."""
+        self._is_doubted = True
+        self._wakes.set()
+
+    def reconnect(self) -> None:
+        """Listen elsewhere: this isn't the server any more where all are."""
+        self._link.drop()
+
     async def _run(self) -> None:
         while True:
             try:
-                connection = await self._link.get()
-                await connection.add_listener(self._channel, self._heard)
-                connection.add_termination_listener(self._ended)
-                self.is_connected = True
-                self._hear(News({}, is_synced=True, is_left=True))  # whatever was told meanwhile was missed
-                while not connection.is_closed():
-                    await self._wakes.wait()
-                    self._wakes.clear()
-                    await asyncio.sleep(_DELAY_S)
-                    if self._next is not None and not connection.is_closed():
-                        await self._send(connection)
+                await self._listen()
             except Exception as error:  # noqa: BLE001 - news are hints: without them, replicas look by themselves
                 log.debug("news.interrupted", error=str(error))
             self.is_connected = False
             self._link.drop()
             await asyncio.sleep(_RETRY_S)
+
+    async def _listen(self) -> None:
+        """Listen and tell until the connection ends."""
+        connection = await self._link.get()
+        await connection.add_listener(self._channel, self._heard)
+        connection.add_termination_listener(self._ended)
+        self.is_connected, self._is_doubted = True, False
+        self._hear(News({}, is_synced=True, is_left=True))  # whatever was told meanwhile was missed
+        while not connection.is_closed():
+            await self._wakes.wait()
+            self._wakes.clear()
+            await asyncio.sleep(_DELAY_S)
+            if connection.is_closed():
+                return
+            if self._is_doubted:
+                await connection.execute("select 1", timeout=_CHECK_S)
+                self._is_doubted = False
+            if self._next is not None:
+                await self._send(connection)
 
     def _ended(self, _connection: object) -> None:
         self._wakes.set()
@@ -92,7 +115,7 @@ class NewsChannel:
         payload = msgspec.json.encode(telling).decode()
         if len(payload) > _BYTES_MAX:
             payload = msgspec.json.encode(_Telling(by=self.replica_id, is_synced=True, is_left=True)).decode()
-        await connection.execute("select pg_notify($1, $2)", self._channel, payload)
+        await connection.execute("select pg_notify($1, $2)", self._channel, payload, timeout=_CHECK_S)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         try:

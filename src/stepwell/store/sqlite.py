@@ -34,6 +34,7 @@ from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
     Aged,
+    BeatRequest,
     DueSchedule,
     EventFilter,
     EventKey,
@@ -95,7 +96,7 @@ class SQLiteStore:
         self._path: Final = Path(path)
         self._is_threaded: Final = is_threaded
         self._synchronous: Final = "full" if is_durable else "off"
-        self._commits = GroupCommit(self._write, is_threaded=is_threaded)
+        self._commits = GroupCommit(self._write, is_threaded=is_threaded, probe=BeatRequest(0))
         self._readers = ThreadPoolExecutor(_READERS, "stepwell-reader") if is_threaded else None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -146,7 +147,10 @@ class SQLiteStore:
         return self._commits.submit(request)
 
     async def add_environment(self, environment: EnvironmentId, *, now: int) -> None:
-        self._sql.run(Statement("environment_upsert", parameters={"id": environment, "now": now}))
+        try:
+            self._sql.run(Statement("environment_upsert", parameters={"id": environment, "now": now}))
+        except sqlite3.Error as error:
+            raise self._failure(error, "written") from error
 
     async def enter(self, replica_id: ReplicaId) -> None:
         self.replica_id = replica_id
@@ -244,8 +248,10 @@ class SQLiteStore:
         except BaseException as error:
             if db.in_transaction:
                 db.execute("rollback")
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _UNAVAILABLE:
-                raise StoreUnavailable(f"{self._path} can't be written: {error}") from error
+            if isinstance(error, sqlite3.Error) and _is_outage(error):
+                if self._checkpointer is not None:
+                    self._checkpointer.make_room()
+                raise self._failure(error, "written") from error
             raise
         if self._checkpointer is not None:
             self._checkpointer.committed()
@@ -257,7 +263,11 @@ class SQLiteStore:
                 return self._read_now(plan)
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, plan)
         except sqlite3.Error as error:
-            raise StoreError(f"the database can't be read: {error}") from error
+            raise self._failure(error, "read") from error
+
+    def _failure(self, error: sqlite3.Error, what: str) -> StoreError:
+        kind = StoreUnavailable if _is_outage(error) else StoreError
+        return kind(f"{self._path} can't be {what}: {error}")
 
     def _read_now(self, plan: Reading[T]) -> T:
         """Read in one transaction, so that all of it is of one moment."""
@@ -269,7 +279,14 @@ class SQLiteStore:
         try:
             return run_plan(plan, Statements(db))
         finally:
-            db.execute("commit")
+            if db.in_transaction:  # an error of the disk may have ended it
+                db.execute("commit")
+
+
+def _is_outage(error: sqlite3.Error) -> bool:
+    """Tell whether a failure is mended by waiting: a full disk, say."""
+    # Errors of the driver itself have no code.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _UNAVAILABLE
 
 
 class Statements:
@@ -337,6 +354,10 @@ class _Checkpointer:
         self._commits += 1
         if self._commits % _CHECKPOINT_COMMITS == 0:
             self._wakes.set()
+
+    def make_room(self) -> None:
+        """Copy back now: a log that was copied is overwritten from its start, which takes no more of a full disk."""
+        self._wakes.set()
 
     def stop(self) -> None:
         self._is_stopped = True

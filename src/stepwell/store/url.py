@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 from stepwell.errors import ConfigError
 
@@ -39,6 +39,27 @@ def check_url(flag: str, url: str) -> None:
             f"{flag} must be like {EXAMPLE}, but {why}: {shown_url(url)!r}."
             " In a password, write @ : / ? # as %40 %3A %2F %3F %23"
         )
+
+
+def each_host(url: str) -> list[str]:
+    """Return a URL for each host that a good one names, in their order."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if hosts:
+        start = f"{parts.scheme}://"
+        rest = url[len(start + parts.netloc) :]
+        return [f"{start}{user}{at}{host}{rest}" for host in hosts.split(",")]
+    start, _, query = url.partition("?")
+    fields = parse_qsl(query)
+    named = [host for key, value in fields if key == "host" for host in value.split(",")]
+    ports = [port for key, value in fields if key == "port" for port in value.split(",")]
+    if len(ports) < len(named):
+        ports = (ports[:1] or [""]) * len(named)
+    rest = [(key, value) for key, value in fields if key not in ("host", "port")]
+    return [
+        f"{start}?{urlencode([('host', host), *([('port', port)] if port else []), *rest])}"
+        for host, port in zip(named, ports, strict=False)
+    ]
 
 
 def _fault(url: str) -> str | None:

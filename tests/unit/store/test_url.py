@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepwell.errors import ConfigError
-from stepwell.store.url import check_url, is_url, shown_url
+from stepwell.store.url import check_url, each_host, is_url, shown_url
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,23 @@ def test_passwords_are_not_shown(url: str, shown: str) -> None:
 @pytest.mark.parametrize("path", ["stepwell.db", "/var/lib/stepwell.db", "postgresql", "postgres.db", "a:b"])
 def test_a_file_is_no_address(path: str) -> None:
     assert not is_url(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "each"),
+    [
+        ("postgresql://p", ["postgresql://p"]),
+        ("postgresql://u:p%40@h:1/db?sslmode=require", ["postgresql://u:p%40@h:1/db?sslmode=require"]),
+        ("postgresql://u:p@h1:1,h2/db?x=1", ["postgresql://u:p@h1:1/db?x=1", "postgresql://u:p@h2/db?x=1"]),
+        ("postgres://[::1]:5,h2", ["postgres://[::1]:5", "postgres://h2"]),
+        ("postgresql:///db?host=/run/pg", ["postgresql:///db?host=%2Frun%2Fpg"]),
+        (
+            "postgresql://u@/db?host=a,b&port=1,2&x=y",
+            ["postgresql://u@/db?host=a&port=1&x=y", "postgresql://u@/db?host=b&port=2&x=y"],
+        ),
+        ("postgresql:///db?port=5&host=a,b", ["postgresql:///db?host=a&port=5", "postgresql:///db?host=b&port=5"]),
+        ("postgresql:///db?host=a,b", ["postgresql:///db?host=a", "postgresql:///db?host=b"]),
+    ],
+)
+def test_each_host_has_an_address_of_its_own(url: str, each: list[str]) -> None:
+    assert each_host(url) == each
