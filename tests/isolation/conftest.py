@@ -8,7 +8,10 @@ import pytest
 import pytest_asyncio
 
 pytest.register_assert_rewrite(
-    *(f"tests.isolation.{name}" for name in ("pairs_of_runs", "pairs_of_replicas", "pairs_of_events", "world"))
+    *(
+        f"tests.isolation.{name}"
+        for name in ("pairs_of_runs", "pairs_of_replicas", "pairs_of_events", "pairs_of_retention", "world")
+    )
 )
 
 # After it is known whose asserts are to explain themselves.

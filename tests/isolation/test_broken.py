@@ -16,7 +16,7 @@ from stepwell.store.batch import Batch
 from stepwell.store.interface import CommitRequest, ReapRequest
 from stepwell.store.query import Statement, load_queries
 from stepwell.store.rows import Row
-from tests.isolation import pairs_of_events, pairs_of_replicas, pairs_of_runs
+from tests.isolation import pairs_of_events, pairs_of_replicas, pairs_of_retention, pairs_of_runs
 from tests.isolation.world import Case, World
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -211,6 +211,25 @@ BROKEN: Final = [
         without("environment_bump", "and revision = :revision"),
         pairs_of_events.two_registrations_of_one_app,
         "counts, whole",
+    ),
+    # Retention.
+    Broken(
+        "an event that isn't kept for the run that starts again",
+        without("event_keep", "for key share"),
+        pairs_of_retention.a_run_again_and_the_retention,
+        "has no event",
+    ),
+    Broken(
+        "a run that is pruned under a late reply",
+        without("prune_lock_runs", "for update skip locked"),
+        pairs_of_retention.a_late_reply_and_the_retention,
+        "which is gone",
+    ),
+    Broken(
+        "a window that is pruned though it was taken anew",
+        without("prune_keys", "for update skip locked"),
+        pairs_of_retention.a_new_window_and_the_retention,
+        "the new window was deleted",
     ),
 ]
 

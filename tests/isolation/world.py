@@ -299,6 +299,18 @@ where attempt.outcome = 'ok'
 group by attempt.run_id, attempt.step_id, attempt.title
 having count(*) > 1
 union all
+select 'run ' || run.id || ' has no event'
+from run
+where run.event_id not in (select event.id from event)
+union all
+select 'step ' || step.title || ' is left of run ' || step.run_id || ', which is gone'
+from step
+where step.run_id not in (select run.id from run)
+union all
+select 'attempt ' || attempt.id || ' is left of run ' || attempt.run_id || ', which is gone'
+from attempt
+where attempt.run_id not in (select run.id from run)
+union all
 select 'event ' || run.event_id || ' started function ' || run.function_id || ' twice'
 from run
 where run.original_run_id is null
