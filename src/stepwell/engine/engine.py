@@ -257,19 +257,19 @@ class Engine:
     async def _take_in(self, plan: Callable[[Registry, int], list[Intake]], *, patience_s: float = 0.0) -> Accepted:
         deadline = self.clock.elapsed() + patience_s
         tries = 0
+        planned: list[Intake] = []
+        planned_for = -1
         while tries < _STALE_TRIES_MAX:
             now = self.clock.now()
             registry, executor = self.registry, self._executor
-            intakes = [
-        planned: list[Intake] = []
-        planned_for = -1
-                msgspec.structs.replace(intake, jobs=tuple(executor.lease(intake.jobs, now))) if intake.jobs else intake
-                for intake in planned
-            ]
             # What is tried again is the same, as long as the functions are: a commit of unknown outcome may have
             # stored it, and then the runs have these ids.
             if planned_for != registry.revision:
                 planned, planned_for = plan(registry, now), registry.revision
+            intakes = [
+                msgspec.structs.replace(intake, jobs=tuple(executor.lease(intake.jobs, now))) if intake.jobs else intake
+                for intake in planned
+            ]
 
             def done(result: Result, intakes: Sequence[Intake] = intakes, executor: Executor = executor) -> None:
                 if result.verdict is Verdict.COMMITTED:

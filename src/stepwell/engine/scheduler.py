@@ -193,8 +193,8 @@ class Scheduler:
             await self._store.submit(ClaimRequest(wants, now, done))
         except StoreError:
             for partition, count in wants:
-            executor.lease_count += 1  # the database may have leased some all the same: they are looked for
                 self._slots.release(partition, count)
+            executor.lease_count += 1  # the database may have leased some all the same: they are looked for
             raise
 
     # -- schedules ----------------------------------------------------------------------------------------------
