@@ -276,7 +276,7 @@ class Batch:
     def _insert_jobs(self, jobs: Sequence[tuple[int, Job]]) -> Plan:
         if not jobs:
             return
-        rows = yield Statement("job_insert", [job_row(job) for _, job in jobs])
+        rows = yield Statement("job_insert", [job_row(self._own(job)) for _, job in jobs])
         leased = {(row[0], row[1]) for row in rows if row[2] is not None}
         by_request: dict[int, set[tuple[RunId, JobId]]] = {}
         for index, job in jobs:
@@ -284,6 +284,12 @@ class Batch:
                 by_request.setdefault(index, set()).add((job.run_id, job.id))
         for index, keys in by_request.items():
             self.results[index] = self.results[index]._replace(leased=frozenset(keys))
+
+    def _own(self, job: Job) -> Job:
+        """Lease to this replica alone: what was planned before a fence names an owner that is gone."""
+        if job.owner is None or job.owner == self._replica_id:
+            return job
+        return msgspec.structs.replace(job, owner=None, leased_at=None)
 
     # -- the queue ----------------------------------------------------------------------------------------------
 
