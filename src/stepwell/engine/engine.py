@@ -101,7 +101,7 @@ class Engine:
             self.registries,
             self._policy,
             self._watcher,
-            self._scheduler.inserted,
+            self._inserted,
             lambda: self._membership.may_call,
         )
         self._working: asyncio.Task[None] | None = None
@@ -189,6 +189,10 @@ class Engine:
         if not self._membership.may_call:
             return "its last beats did not reach the database"
         return None
+
+    def _inserted(self, partition: str, due_at: int) -> None:
+        """Note a job for anybody; it may have been committed for an executor that was fenced since."""
+        self._scheduler.inserted(partition, due_at)
 
     def _offer(self, partition: str, due_at: int) -> None:
         """Tell the others of work that this replica has no slot for."""
