@@ -265,7 +265,6 @@ async def an_end_and_a_registration(world: World) -> Case:
     """Commit/sync: an end that is told after a function was registered for it starts that function."""
     one, two = await begin(world, "one", "two")
     listener = function_of("other-ends", app="other", triggers=[Trigger(event=FINISHED)])
-    # An event of the same kind must be stored whoever listens, else the commit need not know the functions.
     run, job = await one.run(event_of())
     state = await one.state(run.id)
 

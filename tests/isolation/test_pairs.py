@@ -37,7 +37,7 @@ async def test_every_order_keeps_the_promise(world: World, given: Callable[[Worl
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("given", PAIRS)
 async def test_orders_that_are_left_out_end_like_others(
-    world: World, given: Callable[[World], Awaitable[Case]], record_property: Callable[[str, object], None]
+    world: World, given: Callable[[World], Awaitable[Case]]
 ) -> None:
     """All orders literally, where they are few enough, else some that are drawn: none ends in a way of its own."""
     await world.play(given)
@@ -50,4 +50,3 @@ async def test_orders_that_are_left_out_end_like_others(
         assert world.outcomes <= expected
         await world.play(given, is_pruned=False, orders_max=DRAWN_ORDERS, chance=Random(given.__name__))
         assert world.outcomes <= expected
-    record_property("orders", walk.order_count)
