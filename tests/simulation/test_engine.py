@@ -319,6 +319,7 @@ def test_lost_attempts_in_a_row_fail_the_run_in_the_end(tmp_path: Path) -> None:
     async def scene() -> None:
         calls: list[int] = []
         run_id = None
+        loop = asyncio.get_running_loop()
         for number in range(12):
             store = SQLiteStore(tmp_path / "db", ReplicaId(f"replica-{number}"), is_threaded=False, is_durable=False)
 
@@ -327,7 +328,6 @@ def test_lost_attempts_in_a_row_fail_the_run_in_the_end(tmp_path: Path) -> None:
                     calls.append(msgspec.json.decode(call.body)["ctx"]["attempt"])
                     return await asyncio.Future[Reply]()
 
-            loop = asyncio.get_running_loop()
             clock = Clock(lambda: T0 + round(loop.time() * 1000), elapsed=loop.time)
             engine = Engine(store, App(), environment=DEV, clock=clock, ids=IdSource(clock.now, Random(number)))
             await engine.start()
@@ -351,6 +351,28 @@ def test_lost_attempts_in_a_row_fail_the_run_in_the_end(tmp_path: Path) -> None:
     loop = SimulatedLoop(Random(1))
     loop.run_until_complete(scene())
     loop.close()
+
+
+def test_a_schedule_that_is_due_while_the_server_stops_makes_nobody_spin(play) -> None:
+    async def scene(bench: Bench) -> None:
+        async def answer(_call: OutgoingCall) -> Reply:
+            await asyncio.sleep(20)
+            return result()
+
+        bench.answer = answer
+        await bench.start(function_of())
+        await Worker(bench.store).sync("app", function_of(), crons=[("* * * * *", T0 + 2_000)])
+        await bench.engine._scheduler.reload_schedules()
+        await bench.run_of(1)
+        await asyncio.sleep(1)
+        before = bench.clock_reads
+
+        await bench.engine.stop(grace_s=60)
+
+        assert bench.clock_reads - before < 100
+        assert len(bench.calls) == 1
+
+    play(scene)
 
 
 def test_a_stop_lets_calls_under_way_finish_and_loses_none_of_what_waits(play) -> None:

@@ -38,7 +38,12 @@ class Clock:
         self._set: tuple[int, float] | None = None
 
     def set(self, now: int, at_s: float) -> None:
-        """Take the database's time, ``now``, as it was when ``elapsed`` was ``at_s``; from now on it is the source."""
+        """Take the database's time, ``now``, as it was when ``elapsed`` was ``at_s``; from now on it is the source.
+
+        What the machine's own clock showed before counts no more: it may be days ahead.
+        """
+        if self._set is None:
+            self._latest, self._behind = 0, None
         self._set = (now, at_s)
 
     def _given(self) -> int:

@@ -119,14 +119,13 @@ class Scheduler:
         return self._schedule_due if self._schedule_due is not None else 1 << 62
 
     async def run(self, executor: Executor) -> None:
-        """Work until cancelled. A database that refuses is asked again after a second."""
-        while True:
+        """Work until cancelled, or drained. A database that refuses is asked again after a second."""
+        while not executor.is_draining:
             self._wakes.clear()
             try:
                 self._is_busy = True
-                if not executor.is_draining:
-                    await self._tick(executor)
-                    await self._claim(executor)
+                await self._tick(executor)
+                await self._claim(executor)
             except StoreClosed:
                 return
             except (StoreUnavailable, Fenced):  # said by the store; mended by the membership

@@ -71,6 +71,18 @@ def test_the_clock_does_not_go_back() -> None:
     assert clock.now() == T0 + 1
 
 
+def test_the_databases_time_replaces_that_of_a_machine_which_is_ahead() -> None:
+    elapsed = [100.0]
+    clock = Clock(lambda: T0 + 86_400_000, elapsed=lambda: elapsed[0])
+    clock.now()
+
+    clock.set(T0, at_s=99.0)
+
+    assert clock.now() == T0 + 1_000
+    clock.set(T0 - 3_600_000, at_s=100.0)  # the database's time was set back
+    assert clock.now() == T0 + 1_000
+
+
 def test_time_travel_moves_the_clock_ahead() -> None:
     clock = Clock(lambda: T0)
 
