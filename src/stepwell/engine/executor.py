@@ -358,14 +358,14 @@ class Executor:
     ) -> bool:
         """Advance a run and commit, again from the newest state while it is stale. False when nothing was written.
 
-        ``dropped`` makes what is kept of a reply whose run has ended meanwhile, ``refused`` what becomes of one that
-        the database won't have, however often it is tried.
+        ``dropped`` makes what is kept of a reply whose run or job has ended meanwhile, ``refused`` what becomes of one
+        that the database won't have, however often it is tried.
         """
         async with live.lock:
             tries = 0
             while True:
                 state = live.state
-                if not state.run.status.is_final:
+                if not state.run.status.is_final and (job is None or _is_leased(state, job)):
                     transition = compute(state)
                 elif dropped is not None:
                     transition = dropped(state)
@@ -565,6 +565,15 @@ def _with_error(
     return lambda state: refused(state, error)
 
 
+def _is_leased(state: RunState, job: Job) -> bool:
+    """Tell whether a lease still holds, as far as a state knows.
+
+    It doesn't where an earlier try went through although its outcome never arrived, or where others have the job now.
+    """
+    found = state.jobs.get(job.id)
+    return found is not None and (found.owner, found.generation) == (job.owner, job.generation)
+
+
 def _key(job: Job) -> tuple[str, str, int]:
     return (job.run_id, job.id, job.generation)
 
@@ -610,7 +619,10 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
 
 
 def _lost(state: RunState, job: Job, answered: Answered) -> Transition:
-    """Keep the attempt of a reply that came after its run had ended; it changes nothing else."""
+    """Keep the attempt of a reply that came after its run or its job had ended; it changes nothing else."""
+    run = state.run
+    if not run.status.is_final:
+        run = msgspec.structs.replace(run, version=run.version + 1)  # the job's fence decides, not the run's version
     attempt = Attempt(
         run_id=state.run.id,
         id=attempt_id(job),
@@ -621,4 +633,4 @@ def _lost(state: RunState, job: Job, answered: Answered) -> Transition:
         ended_at=answered.ended_at,
         outcome=Outcome.LOST,
     )
-    return Transition(run=state.run, at=answered.ended_at, job=job, attempt=attempt)
+    return Transition(run=run, at=answered.ended_at, job=job, attempt=attempt)
