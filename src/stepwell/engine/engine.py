@@ -16,6 +16,7 @@ from stepwell.engine.core.trigger import Registry, new_run, start, start_job
 from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
+from stepwell.engine.janitor import Janitor, Retention
 from stepwell.engine.membership import Membership
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
@@ -70,6 +71,7 @@ class Engine:
         watcher: Watcher | None = None,
         calls_per_app_max: int = CALLS_PER_APP_MAX,
         take_over_s: float = TAKE_OVER_S,
+        retention: Retention | None = None,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -81,6 +83,7 @@ class Engine:
         self._watcher = watcher or NoWatcher()
         self._calls_per_app_max = calls_per_app_max
         self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
+        self._janitor = Janitor(store, self.clock, environment, retention) if retention is not None else None
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._travel = asyncio.Lock()
@@ -117,6 +120,8 @@ class Engine:
         await self.registries.refresh(self.environment)
         await self._start_loops()
         self._spawn(self._stay_a_member())
+        if self._janitor is not None:
+            self._spawn(self._janitor.run())
 
     async def _start_loops(self) -> None:
         await self._scheduler.start()
