@@ -238,7 +238,7 @@ class Postgres:
             )
         _wait(self._is_ready, "PostgreSQL accepts connections", within_s=_START_S, detail=self.log)
         if is_first:
-            self.psql(f"create role {_OWNER} login password '{_PASSWORD}'")
+            self._furnish()
 
     def stop(self, mode: Mode = "fast") -> None:
         """Stop it: "smart" when the last client has gone, "fast" after ending their sessions, "immediate" as it is.
@@ -335,6 +335,9 @@ class Postgres:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _furnish(self) -> None:
+        self.psql(f"create role {_OWNER} login password '{_PASSWORD}'")
+
     def _is_ready(self) -> bool:
         assert self.is_running, f"PostgreSQL ended at its start:\n{self.log()}"
         try:
@@ -342,7 +345,7 @@ class Postgres:
         except FileNotFoundError:
             return False
         # The file of a killed server is there until this one replaces it.
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() in ("ready", "standby")
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._child is not None, "it was never started"

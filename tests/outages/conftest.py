@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from tests.outages.proxy import Proxy, proxied
+from tests.outages.standby import REPLICATING
 from tests.postgres import Postgres
 from tests.store.database import PostgresDatabase, migrated
 
@@ -14,7 +15,7 @@ from tests.store.database import PostgresDatabase, migrated
 @pytest.fixture(scope="session")
 def breakable() -> Generator[Postgres]:
     """A quick server whose commits survive its processes. Whoever stops or configures it puts it right again."""
-    with Postgres(settings={"synchronous_commit": "on", "wal_level": "replica", "max_wal_senders": "4"}) as server:
+    with Postgres(settings=REPLICATING) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol, cast
 
@@ -34,9 +34,10 @@ from stepwell.store.migrate import (
     refuse_pending,
     shown,
 )
+from stepwell.store.postgres_link import Hosts
 
 MAJOR_MIN: Final = 15  # what the tests run on, and the oldest that its makers still mend for some years
-_CONNECT_S: Final = 10.0
+_CONNECT_S: Final = 5.0
 _LOCK_TRY_S: Final = 0.1
 # A statement that waits for an exclusive lock holds up whoever comes after it, on a table that others work on. Better
 # to give up; the next start tries again.
@@ -65,6 +66,7 @@ class Connection(Protocol):
     """What is used of ``asyncpg.Connection``."""
 
     def get_server_version(self) -> Any: ...
+    def get_settings(self) -> Any: ...
     def transaction(self, *, isolation: Any) -> AbstractAsyncContextManager[Any]: ...
     async def execute(self, query: str, *args: Any) -> str: ...
     async def fetch(self, query: str, *args: Any) -> Sequence[Any]: ...
@@ -72,28 +74,49 @@ class Connection(Protocol):
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - the driver's
 
 
-_connect: Callable[..., Awaitable[Connection]] = cast("Any", asyncpg.connect)
+# What to do when a connection can't be had.
+_HINTS: Final = (
+    (asyncpg.TooManyConnectionsError, "raise max_connections there, or give each server fewer with --db-connections"),
+    (asyncpg.InvalidPasswordError, "check the user and the password in the address"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "check the user in the address, and pg_hba.conf there"),
+    (asyncpg.InvalidCatalogNameError, "create it there (createdb), or check the name in the address"),
+    (asyncpg.exceptions.TargetServerAttributeNotMatched, "name the primary, or promote a standby"),
+    (asyncpg.CannotConnectNowError, "wait until it has started"),
+    (OSError, "is PostgreSQL running there, and can it be reached from here?"),
+)
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[Connection]:
+async def connected(url: str, *, connect_s: float = _CONNECT_S) -> AsyncGenerator[Connection]:
     """Open a connection for migrations, to the primary where there are several hosts.
 
-    Raises ``StoreUnavailable`` when nobody answers in ten seconds, ``StoreError`` when whoever does says no.
+    Raises ``StoreUnavailable`` when no host answers in ``connect_s``, ``StoreError`` when whoever does says no.
     """
     try:
         # No statement is prepared: a transaction-pooling proxy would lose it.
-        connection = await _connect(url, timeout=_CONNECT_S, statement_cache_size=0, target_session_attrs="primary")
+        connection = cast(
+            "Connection",
+            await Hosts(url).connect(timeout=connect_s, statement_cache_size=0, target_session_attrs="primary"),
+        )
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise StoreError(f"the database's URL can't be used: {error}") from error
-    except _OUTAGES as error:
-        raise StoreUnavailable(f"the database can't be reached: {error or type(error).__name__}") from error
-    except asyncpg.PostgresError as error:
-        raise StoreError(f"the database refuses the connection: {error}") from error
+    except (*_OUTAGES, asyncpg.PostgresError) as error:
+        hint = next((f": {hint}" for kind, hint in _HINTS if isinstance(error, kind)), "")
+        if isinstance(error, _OUTAGES):
+            raise StoreUnavailable(f"the database can't be reached ({_said(error)}){hint}") from error
+        raise StoreError(f"the database refuses the connection ({error}){hint}") from error
     try:
         yield connection
     finally:
-        await connection.close(timeout=_CONNECT_S)
+        await connection.close(timeout=connect_s)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, asyncpg.exceptions.TargetServerAttributeNotMatched):
+        return "no host is a primary"
+    return str(error) or type(error).__name__
 
 
 async def migrate_postgres(
@@ -213,10 +236,13 @@ async def _is_done(connection: Connection, migration: Migration, schema: str) ->
 
 
 async def _read_records(connection: Connection, schema: str) -> list[Record]:
-    """Return what was run. Raises ``StoreError`` when the server is too old."""
+    """Return what was run. Raises ``StoreError`` when the server is too old, or the database has not all characters."""
     version = connection.get_server_version()
     if version.major < MAJOR_MIN:
         raise StoreError(f"PostgreSQL {MAJOR_MIN} or later is needed; this one is {version.major}.{version.minor}")
+    encoding = connection.get_settings().server_encoding
+    if encoding != "UTF8":
+        raise StoreError(f"its encoding is {encoding}, and must be UTF8: create one with encoding 'UTF8'")
     if not await _has_record(connection, schema):
         return []
     rows = await connection.fetch(

@@ -56,6 +56,7 @@ from stepwell.store.postgres_link import (
 from stepwell.store.postgres_news import NewsChannel
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading
+from stepwell.store.url import shown_url
 
 T = TypeVar("T")
 
@@ -118,12 +119,15 @@ class PostgresStore:
 
         Raises ``StoreUnavailable`` when it can't be reached, ``StoreError`` when it can't be used.
         """
-        async with connected(self._url) as connection:
-            if self._is_migrating:
-                await migrate_postgres(connection, schema=self._schema, now=now, is_pooled=self._is_pooled)
-            else:
-                await refuse_unmigrated_postgres(connection, schema=self._schema)
-        await self.enter(self.replica_id)
+        try:
+            async with connected(self._url, connect_s=self._patience.connect_s) as connection:
+                if self._is_migrating:
+                    await migrate_postgres(connection, schema=self._schema, now=now, is_pooled=self._is_pooled)
+                else:
+                    await refuse_unmigrated_postgres(connection, schema=self._schema)
+            await self.enter(self.replica_id)
+        except StoreError as error:
+            raise type(error)(f"{shown_url(self._url)}: {error}") from error
         self._commits.start()
         self._vital.start()
         if self._news is not None:

@@ -104,7 +104,6 @@ class Connection(Protocol):
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - the driver's
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None: ...
-    def add_log_listener(self, callback: Callable[..., None]) -> None: ...
     def add_termination_listener(self, callback: Callable[..., None]) -> None: ...
 
 
@@ -147,8 +146,6 @@ class Link:
         self._begin = "".join(f"; {_set_local(name, value)}" for name, value in settings.items() if is_pooled)
         self._connection: Connection | None = None
         self._is_suspect = False
-        self._is_committing = False
-        self._warning: str | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -162,16 +159,10 @@ class Link:
         connection = await self._in_transaction(f"begin{mode}{self._begin}")
         try:
             result = await work(connection)
-            self._warning, self._is_committing = None, True
             await connection.execute("commit")
         except BaseException as error:
             await self._undo(connection, error)
             raise
-        finally:
-            self._is_committing = False
-        if self._warning is not None:
-            warning, self._warning = self._warning, None
-            raise StoreUnavailable(f"PostgreSQL committed, and warned: {warning}")
         return result
 
     async def _in_transaction(self, begin: str) -> Connection:
@@ -214,17 +205,7 @@ class Link:
                 server_settings={"application_name": "stepwell", **self._settings} if not self._is_pooled else {},
                 target_session_attrs="read-write" if not self._is_pooled else "any",
             )
-            self._connection.add_log_listener(self._heard)
         return self._connection
-
-    def _heard(self, _connection: object, message: Any) -> None:
-        """Hear a warning about a commit.
-
-        There is one: "canceling wait for synchronous replication". The statement's time is over, and no standby has
-        what was committed, though whoever set one up wants to be told only when it has.
-        """
-        if self._is_committing and message.sqlstate == _WARNING:
-            self._warning = str(message.message)
 
     def suspect(self) -> None:
         """Have the connection made anew before it is used again: it may lead to the wrong server."""
@@ -232,7 +213,7 @@ class Link:
 
     def drop(self) -> None:
         """Give the connection up: its state isn't known."""
-        self._is_suspect, self._warning = False, None
+        self._is_suspect = False
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -245,9 +226,6 @@ class Link:
             except Exception:  # noqa: BLE001 - it is closed all the same
                 self.drop()
         self._connection = None
-
-
-_WARNING: Final = "01000"
 
 
 def _set_local(name: str, value: str) -> str:
