@@ -105,8 +105,10 @@ class Membership:
         result = await self._store.submit(BeatRequest(self._silent_ms))
         after = self._clock.elapsed()
         assert result.beat is not None, "a beat was answered without what it saw"
-        if after - before < _ROUND_TRIP_S_MAX or self._beaten_at == float("-inf"):
+        if after - before < _ROUND_TRIP_S_MAX:
             self._clock.set(result.beat.now, (before + after) / 2)
+        elif self._beaten_at == float("-inf"):  # the first one must do: rather too late than too early
+            self._clock.set(result.beat.now, after)
         if before - self._beaten_at > self._silent_ms / 2000 and self._beaten_at != float("-inf"):
             self._beating_since = before
         self._beaten_at = before
