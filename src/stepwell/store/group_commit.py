@@ -220,10 +220,14 @@ class ConcurrentGroupCommit:
         self._writers = [self._loop.create_task(self._run(number)) for number in range(self._writer_count)]
 
     async def stop(self) -> None:
-        """Commit what waits, then take no more. What a database that doesn't answer holds up for long is given up."""
-        self._is_closed = True
-        if not self._writers:
+        """Commit what waits, then take no more. What a database that doesn't answer holds up for long is given up.
+
+        A second call does nothing.
+        """
+        if self._is_closed or not self._writers:
+            self._is_closed = True
             return
+        self._is_closed = True
         self._closing.set_result(None)
         for idle in self._idle:
             if not idle.done():

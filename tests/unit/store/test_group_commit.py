@@ -10,7 +10,7 @@ import pytest
 
 from stepwell.errors import StoreClosed, StoreError
 from stepwell.limits import COMMIT_BATCH_MAX
-from stepwell.store.group_commit import GroupCommit
+from stepwell.store.group_commit import ConcurrentGroupCommit, GroupCommit, Outage
 from stepwell.store.interface import Request, Result, SettingRequest, Verdict
 
 DONE = Result(Verdict.COMMITTED)
@@ -182,3 +182,20 @@ async def test_a_refused_request_without_a_waiter_is_no_noise(is_threaded: bool)
     future.cancel()
 
     await commits.stop()
+
+
+async def test_the_writers_of_a_shared_database_may_be_stopped_twice() -> None:
+    """A server that ends in good order stops its engine, and with it the store, and then the store as such."""
+    writer = Writer()
+
+    async def write(_number: int, requests: Sequence[Request]) -> list[Result]:
+        return writer.write(requests)
+
+    commits = ConcurrentGroupCommit(write, 2, Outage(lambda: True))
+    commits.start()
+    committed = commits.submit(setting("a"))
+
+    await commits.stop()
+    await commits.stop()
+
+    assert await committed == DONE
