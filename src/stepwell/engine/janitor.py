@@ -36,6 +36,7 @@ _ROUNDS: Final = 24  # in the time that is kept, each a day at most: how late wh
 _SLACK: Final = 100  # a hundredth of the time that is kept: so much longer may runs take and be deleted when first met
 _SHARE_MIN: Final = 0.1  # of the time, for work
 _SHARE_MAX: Final = 0.5
+_NEARLY_ALL, _LITTLE = 0.75, 0.25  # of the time; half the share makes of little still not nearly all
 _PAUSE_S_MAX: Final = 10.0
 _REST_S_MIN: Final = 60.0
 _REST_S_MAX: Final = 3_600.0  # the clock may be set
@@ -173,7 +174,7 @@ class Janitor:
                 if walk.due_at <= basket.now:
                     due.append(walk)
             await basket.empty()
-        except StoreError:
+        except Exception:
             self._begin_anew()  # the walks have passed what was not deleted
             raise
         if before_s is not None:
@@ -239,18 +240,18 @@ class Janitor:
         return done
 
     def _judge(self, *, took_s: float, covered_s: float) -> None:
-        """Choose the share for the next sweep: larger when this one took longer than the time whose work it did.
+        """Choose the share for the next sweep: larger when this one took nearly all of the time whose work it did.
 
         A backlog from before the start is no reason: what it takes longer, the next sweep has more time for.
         """
-        if took_s > covered_s:
+        if took_s > covered_s * _NEARLY_ALL:
             if self._share < _SHARE_MAX:
                 self._share = min(_SHARE_MAX, self._share * 2)
-            else:
+            elif took_s > covered_s:
                 log.warning(
                     "retention.behind", hint="more expires than can be deleted beside the work: it is kept longer"
                 )
-        elif took_s < covered_s / 2:
+        elif took_s < covered_s * _LITTLE:
             self._share = max(_SHARE_MIN, self._share / 2)
 
 
