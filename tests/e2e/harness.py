@@ -5,7 +5,7 @@
         [run] = server.ended_runs(event)
         assert run["output"] == {"ok": True}
 
-        server.kill()           # kill -9; stop() is SIGTERM, and expects a clean end
+        server.kill()           # kill -9; stop() is SIGTERM, and expects a clean end; pause() and resume() are SIGSTOP
         server.start()          # again, on the same port and database
 
 - ``Server``, ``App`` and ``Process`` start on entry, or by ``start()``, and are gone after ``with``, whatever happens.
@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -196,9 +197,18 @@ class Process:
         self._signal(signal.SIGKILL)
         self.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, and it does nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: let it go on after ``pause``."""
+        self._signal(signal.SIGCONT)
+
     def close(self) -> None:
         """See to it that it doesn't run any more."""
         if self._child is not None and self._child.poll() is None:
+            self.resume()
             self._child.terminate()
             try:
                 self._child.wait(_STOP_S)
@@ -269,7 +279,8 @@ class App(_Listener):
 class Server(_Listener):
     """A Stepwell server: ``stepwell dev`` without search for apps, or ``stepwell start`` with the keys above.
 
-    ``flags`` are added to the command line. The database is ``db``, by default ``server.db`` in ``folder``.
+    ``flags`` are added to the command line. The database is ``db``, a file (by default ``server.db`` in ``folder``) or
+    a URL; several servers on one URL are replicas.
     """
 
     def __init__(
@@ -279,7 +290,7 @@ class Server(_Listener):
         *flags: str,
         name: str = "server",
         port: Port | None = None,
-        db: Path | None = None,
+        db: Path | str | None = None,
     ) -> None:
         super().__init__(folder, name, (), {}, port=port)
         self.mode = mode
@@ -293,6 +304,17 @@ class Server(_Listener):
     def is_ready(self) -> bool:
         """Tell whether the server answers."""
         return self.answers("/health")
+
+    def why_unready(self) -> str | None:
+        """Return what GET ``/ready`` has against sending it requests; None when it is ready."""
+        response = self.http.get("/ready")
+        assert response.status_code in (200, 503), response.text
+        return None if response.status_code == 200 else response.json()["message"]
+
+    def log(self, event: str) -> list[dict[str, Json]]:
+        """Return the log lines of one name, of a production server, over all its starts."""
+        lines = [json.loads(line) for line in self._file.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
 
     @property
     def app_environment(self) -> dict[str, str]:

@@ -1,0 +1,179 @@
+"""The account after the kill tests: what was promised, held against the database and the app's own journal.
+
+- Each event that was acknowledged is there once, with one run of each function that it matches, and each run has ended.
+- Each step of a run is recorded once. Its result is that of the execution whose attempt is recorded with it, it is what
+  the run's output has, and no handler was ever told another.
+- A step's body that began once more did so because of something: its own failure, or an incident that hit the app or
+  the replica that made the call, while the call was under way. Its attempt is kept as one that didn't count.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.e2e.chaos import Incident, Row, World
+from tests.e2e.chaos_app import EVENTS, FAILING, SLEEPS, STEPS
+from tests.e2e.journal import Began, Ended, Saw
+
+UNDER_WAY_S: Final = 3.0
+"""How long a call or its answer may be under way between app and disk, on a machine under load: a call that was sent
+before a kill may begin after it, and a result may be there a little before it and yet not on disk."""
+
+_OWN_FAILURE: Final = "its own failure"
+
+
+@dataclass
+class Account:
+    """What was found; made by ``settle``, which fails where a promise was broken."""
+
+    events: int = 0
+    runs: int = 0
+    steps: int = 0
+    executions: int = 0
+    again: Counter[str] = field(default_factory=Counter[str])
+    """The executions that were followed by another of the same step, by what explains that."""
+
+    def __str__(self) -> str:
+        causes = ", ".join(f"{count} after {cause}" for cause, count in sorted(self.again.items())) or "none"
+        return (
+            f"{self.events} events, {self.runs} runs, {self.steps} steps;"
+            f" {self.executions} bodies began, of them again: {causes}"
+        )
+
+
+def settle(world: World) -> Account:
+    """Account for everything that a world has been through."""
+    account = Account()
+    began: dict[str, Began] = {}
+    ended: dict[str, Ended] = {}
+    saw: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for entry in world.journal.read():
+        match entry:
+            case Began():
+                began[entry.execution] = entry
+            case Ended():
+                ended[entry.execution] = entry
+            case Saw():
+                saw[entry.run, entry.step].add(entry.value)
+            case _:
+                pass
+    functions = _check_events(world, account)
+    steps = world.database.rows("select run_id, title, memo, attempt_id from step order by run_id, position, id")
+    _check_steps(functions, steps, began, ended, saw)
+    assert world.database.rows("select run_id, id from job") == []
+    account.steps, account.executions = len(steps), len(began)
+    _explain(world, account, steps, began, ended)
+    return account
+
+
+def _check_events(world: World, account: Account) -> dict[str, tuple[str, Row]]:
+    """Check that events have their runs, and these an end; return each run's function, and its row."""
+    names: dict[int, str] = {}
+    for name, body in world.database.rows("select name, body from event where is_internal = 0"):
+        number = json.loads(body)["data"]["n"]
+        assert number not in names, f"event {number} is there twice"
+        names[number] = name
+    assert names == world.acknowledged  # senders don't give up
+    found: dict[int, list[str]] = defaultdict(list)
+    functions: dict[str, tuple[str, Row]] = {}
+    for row in world.database.rows(
+        "select run.id, function.slug, run.status, event.body, run.output from run"
+        " join event on event.id = run.event_id join function on function.id = run.function_id"
+    ):
+        id, slug, status, body, output = row
+        name = slug.removeprefix("acme-")
+        found[json.loads(body)["data"]["n"]].append(name)
+        functions[id] = (name, row)
+        assert status == ("failed" if name in FAILING else "completed"), f"{name} {id} is {status}: {output}"
+    for number, name in names.items():
+        assert sorted(found[number]) == sorted(EVENTS[name]), f"event {number} ({name}) started {found[number]}"
+    account.events, account.runs = len(names), len(functions)
+    return functions
+
+
+def _check_steps(
+    functions: dict[str, tuple[str, Row]],
+    steps: Sequence[Row],
+    began: dict[str, Began],
+    ended: dict[str, Ended],
+    saw: dict[tuple[str, str], set[str]],
+) -> None:
+    """Check that each step of each run is recorded once, with the result of the execution that it names."""
+    titles: dict[str, list[str]] = defaultdict(list)
+    results: dict[str, list[str]] = defaultdict(list)
+    for run, title, memo, attempt in steps:
+        titles[run].append(title)
+        if title in SLEEPS or functions[run][0] in FAILING:
+            continue
+        result = json.loads(memo)["data"]
+        execution = began.get(result)
+        assert execution is not None, f"step {title} of {run}: its result {result} is of no execution"
+        assert (execution.run, execution.step) == (run, title), f"step {title} of {run} has the result of {execution}"
+        assert execution.attempt == attempt, (
+            f"step {title} of {run} names attempt {attempt}, and not that of {execution}"
+        )
+        assert result in ended
+        assert saw[run, title] == {result}, f"step {title} of {run} is {result}; handlers saw {saw[run, title]}"
+        results[run].append(result)
+    for id, (name, row) in functions.items():
+        assert sorted(titles[id]) == sorted(STEPS[name]), f"{name} {id} has the steps {titles[id]}"
+        if name not in FAILING:
+            assert sorted(json.loads(row[4])) == sorted(results[id]), f"{name} {id}: {row[4]}, but {results[id]}"
+
+
+def _explain(
+    world: World,
+    account: Account,
+    steps: Sequence[Row],
+    began: dict[str, Began],
+    ended: dict[str, Ended],
+) -> None:
+    """Find what explains each execution that wasn't the last of its step."""
+    recorded = {(run, title): attempt for run, title, _, attempt in steps if title not in SLEEPS}
+    outcomes = {
+        (run, id): outcome for run, id, outcome in world.database.rows("select run_id, id, outcome from attempt")
+    }
+    bodies: dict[tuple[str, str], list[Began]] = defaultdict(list)
+    for execution in began.values():
+        bodies[execution.run, execution.step].append(execution)
+    assert set(bodies) == set(recorded)
+    for (run, step), executions in bodies.items():
+        # In the order of the leases: the call of an older one may have been on its way for longer.
+        executions.sort(key=lambda execution: (execution.job, execution.generation))
+        attempts = [execution.attempt for execution in executions]
+        assert len(set(attempts)) == len(attempts), f"step {step} of {run} began twice in one attempt: {executions}"
+        for before, after in itertools.pairwise(executions):
+            end = ended.get(before.execution)
+            cause = _cause(before, end, world.incidents)
+            assert cause is not None, f"step {step} of {run} began again for no reason: {before}, {end}, {after}"
+            account.again[cause] += 1
+            if before.attempt != recorded[run, step]:
+                assert outcomes.get((run, before.attempt), "lost") != "ok", f"two attempts of {step} of {run} count"
+
+
+def _cause(before: Began, end: Ended | None, incidents: Sequence[Incident]) -> str | None:
+    """Return what made a step's body begin again; None when there is nothing."""
+    if end is not None and end.is_failed:
+        return _OWN_FAILURE
+    from_at = before.at - UNDER_WAY_S
+    until_at = (end.at if end is not None else float("inf")) + UNDER_WAY_S
+    for incident in incidents:
+        if not (incident.began_at <= until_at and from_at <= incident.ended_at):
+            continue
+        match incident.kind:
+            case "app":
+                if incident.pid == before.app_pid:
+                    return "a kill of the app"
+            case "kill" | "pause":
+                if before.caller_pid in (incident.pid, None):
+                    return f"a {incident.kind} of the replica"
+            case _:
+                # A restart waits for calls under way, a short pause ends before others take over, and what came back
+                # from a call waits for the database.
+                pass
+    return None
