@@ -10,6 +10,7 @@ import typer
 
 from stepwell.cli.client import ApiTokenOption, UrlOption, connect, fail
 from stepwell.cli.database import Db, DbConnections, DbListen, DbPooled, DbSchema, TakeOver, database, option
+from stepwell.cli.retention import FunctionRetention, Retention, retention
 
 if TYPE_CHECKING:
     from stepwell.server.settings import Settings
@@ -51,6 +52,8 @@ def dev(
     retry_interval: RetryInterval = None,
     calls_per_app: CallsPerApp = None,
     steps_per_run: StepsPerRun = None,
+    keep: Retention = None,
+    keep_functions: FunctionRetention = None,
     quiet: Annotated[bool, option("--quiet", text="No line for each thing that happens.")] = False,
     tick: Unused = None,
     queue_workers: Unused = None,
@@ -85,6 +88,7 @@ def dev(
     chosen |= database(
         db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
     )
+    chosen |= retention(keep, keep_functions)
     _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 
@@ -117,6 +121,8 @@ def start(
     retry_interval: RetryInterval = None,
     calls_per_app: CallsPerApp = None,
     steps_per_run: StepsPerRun = None,
+    keep: Retention = None,
+    keep_functions: FunctionRetention = None,
     tick: Unused = None,
     queue_workers: Unused = None,
     connect_gateway_port: Unused = None,
@@ -149,6 +155,7 @@ def start(
     chosen |= database(
         db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
     )
+    chosen |= retention(keep, keep_functions)
     _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 

@@ -9,8 +9,10 @@ from typing import Final
 
 import msgspec
 
+from stepwell.engine.janitor import Retention
 from stepwell.errors import ConfigError
-from stepwell.limits import CALLS_PER_APP_MAX, STEPS_PER_RUN_MAX
+from stepwell.limits import CALLS_PER_APP_MAX, RETENTION_MS, RETENTION_MS_MIN, STEPS_PER_RUN_MAX
+from stepwell.protocol.duration import duration_text
 from stepwell.protocol.headers import SERVER_KIND_CLOUD, SERVER_KIND_DEV
 from stepwell.protocol.ids import EnvironmentId
 from stepwell.protocol.signature import hashed_key
@@ -61,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_tokens: tuple[str, ...] = ()
     calls_per_app_max: int = CALLS_PER_APP_MAX
     steps_per_run_max: int = STEPS_PER_RUN_MAX
+    retention_ms: int | None = RETENTION_MS
+    """How long ended runs and events are kept; None for ever."""
+    function_retention_ms: tuple[tuple[str, int | None], ...] = ()
+    """The same for the runs of single functions, by their names."""
     grace_s: float = 10.0
     """How long calls under way may go on after SIGTERM."""
     is_quiet: bool = False
@@ -80,6 +86,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def signing_keys(self) -> tuple[str, ...]:
         """The keys that verify what apps sign, the current one first."""
         return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key is not None)
+
+    @property
+    def retention(self) -> Retention:
+        """What the janitor goes by."""
+        return Retention(self.retention_ms, dict(self.function_retention_ms))
 
     @property
     def shown_db(self) -> str:
@@ -108,6 +119,7 @@ def checked(settings: Settings) -> Settings:
         raise ConfigError(f"--calls-per-app must be at least 1, not {settings.calls_per_app_max}")
     if not 1 <= settings.steps_per_run_max <= 100_000:
         raise ConfigError(f"--steps-per-run must be between 1 and 100000, not {settings.steps_per_run_max}")
+    _check_retention(settings)
     for url in settings.sdk_urls:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"--sdk-url must be an http:// or https:// URL, not {url!r}")
@@ -117,6 +129,15 @@ def checked(settings: Settings) -> Settings:
     if not settings.is_dev:
         _check_keys(settings)
     return settings
+
+
+def _check_retention(settings: Settings) -> None:
+    flags = [("--retention", settings.retention_ms)]
+    flags += [(f"--function-retention {name}", kept_ms) for name, kept_ms in settings.function_retention_ms]
+    for flag, kept_ms in flags:
+        if kept_ms is not None and kept_ms < RETENTION_MS_MIN:
+            least = duration_text(RETENTION_MS_MIN)
+            raise ConfigError(f"{flag} must be at least {least}, or off, not {duration_text(kept_ms)}")
 
 
 def _check_database(settings: Settings) -> None:

@@ -515,6 +515,21 @@ def test_the_database_comes_from_the_environment(started: list[Settings]) -> Non
     assert (settings.take_over_s, settings.is_migrating) == (2.5, False)
 
 
+@pytest.mark.parametrize("command", [["dev"], START])
+def test_history_is_kept_as_long_as_is_said(started: list[Settings], command: list[str]) -> None:
+    flags = ["--function-retention", "app-f=7d", "--function-retention", "app-g=off", "--function-retention=app-h=0"]
+
+    run(*command)
+    run(*command, "--retention", "1d12h", *flags)
+    run(*command, STEPWELL_RETENTION="off", STEPWELL_FUNCTION_RETENTION="app-f=1h,app-g=2h app=h=3h")
+
+    usual, given, env = started
+    assert (usual.retention_ms, usual.function_retention_ms) == (30 * 86_400_000, ())
+    assert given.retention_ms == 36 * 3_600_000
+    assert given.function_retention_ms == (("app-f", 7 * 86_400_000), ("app-g", None), ("app-h", None))
+    assert env.retention == (None, {"app-f": 3_600_000, "app-g": 7_200_000, "app=h": 10_800_000})
+
+
 def test_a_server_need_not_migrate(started: list[Settings]) -> None:
     run(*START, "--no-migrate")
     run(*START, "--migrate", STEPWELL_MIGRATE="0")
@@ -529,6 +544,13 @@ def test_a_server_need_not_migrate(started: list[Settings]) -> None:
         (["dev", "--db", "mysql://u:hunter2@h/db"], "--db must be"),
         (["dev", "--db", URL, "--take-over", "soon"], "--take-over: 'soon' is not a duration"),
         (["dev", "--db", URL, "--take-over", "1s"], "--take-over must be"),
+        (["dev", "--retention", "soon"], "--retention: 'soon' is not a duration"),
+        (["dev", "--retention", "30"], "--retention: '30' is not a duration"),
+        (["dev", "--retention", "59m"], "--retention must be at least 1h, or off, not 59m"),
+        (["dev", "--function-retention", "app-f"], "--function-retention must be FUNCTION=TIME"),
+        (["dev", "--function-retention", "=7d"], "--function-retention must be FUNCTION=TIME"),
+        (["dev", "--function-retention", "app-f=never"], "--function-retention app-f: 'never' is not a duration"),
+        (["dev", "--function-retention", "app-f=1s"], "--function-retention app-f must be at least 1h, or off"),
         (["dev", "--db-schema", "blue"], "--db-schema is for PostgreSQL"),
         (START[:3], "--event-key"),
         (START[:5], "--api-token"),
