@@ -140,7 +140,7 @@ class Link:
     """One connection, made when it is needed, and anew after it broke. Used by one task at a time."""
 
     def __init__(self, hosts: Hosts, settings: dict[str, str], *, is_pooled: bool, patience: Patience) -> None:
-        self._hosts, self._is_pooled, self._patience = hosts, is_pooled, patience
+        self._hosts, self._is_pooled, self.patience = hosts, is_pooled, patience
         # Behind a transaction-pooling proxy a setting holds for a transaction, and nothing may be prepared.
         self._settings = {} if is_pooled else settings
         self._begin = "".join(f"; {_set_local(name, value)}" for name, value in settings.items() if is_pooled)
@@ -171,7 +171,7 @@ class Link:
             is_old = self.is_connected
             try:
                 connection = await self.get()
-                await connection.execute(begin, timeout=self._patience.connect_s)
+                await connection.execute(begin, timeout=self.patience.connect_s)
                 return connection
             except BaseException as error:
                 self.drop()
@@ -186,7 +186,7 @@ class Link:
             self.drop()
             return
         try:
-            await connection.execute("rollback", timeout=self._patience.connect_s)
+            await connection.execute("rollback", timeout=self.patience.connect_s)
         except BaseException as failure:
             self.drop()  # then the server rolls back
             if not isinstance(failure, Exception):
@@ -198,8 +198,8 @@ class Link:
             self.drop()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._hosts.connect(
-                timeout=self._patience.connect_s,
-                command_timeout=self._patience.statement_s + self._patience.connect_s,
+                timeout=self.patience.connect_s,
+                command_timeout=self.patience.statement_s + self.patience.connect_s,
                 statement_cache_size=0 if self._is_pooled else _STATEMENTS_CACHED,
                 max_cached_statement_lifetime=0,
                 server_settings={"application_name": "stepwell", **self._settings} if not self._is_pooled else {},
@@ -222,7 +222,7 @@ class Link:
         """Close in good order."""
         if self._connection is not None and not self._connection.is_closed():
             try:
-                await self._connection.close(timeout=self._patience.connect_s)
+                await self._connection.close(timeout=self.patience.connect_s)
             except Exception:  # noqa: BLE001 - it is closed all the same
                 self.drop()
         self._connection = None

@@ -17,7 +17,6 @@ from stepwell.store.postgres_link import Connection, Link
 _DELAY_S: Final = 0.01  # what is told within it goes out together
 _BYTES_MAX: Final = 7_900  # PostgreSQL takes less than 8,000
 _RETRY_S: Final = 1.0
-_CHECK_S: Final = 5.0
 
 log = structlog.get_logger("stepwell.store")
 
@@ -39,7 +38,7 @@ class NewsChannel:
         self.hear: Callable[[News], None] | None = None
         self.is_connected = False
         self._link = link
-        self._channel = f"stepwell_{schema}"
+        self._channel = schema  # as long as a channel's name may be
         self._next: _Telling | None = None
         self._wakes = asyncio.Event()
         self._is_doubted = False
@@ -102,7 +101,7 @@ class NewsChannel:
             if connection.is_closed():
                 return
             if self._is_doubted:
-                await connection.execute("select 1", timeout=_CHECK_S)
+                await connection.execute("select 1", timeout=self._link.patience.connect_s)
                 self._is_doubted = False
             if self._next is not None:
                 await self._send(connection)
@@ -115,7 +114,9 @@ class NewsChannel:
         payload = msgspec.json.encode(telling).decode()
         if len(payload) > _BYTES_MAX:
             payload = msgspec.json.encode(_Telling(by=self.replica_id, is_synced=True, is_left=True)).decode()
-        await connection.execute("select pg_notify($1, $2)", self._channel, payload, timeout=_CHECK_S)
+        await connection.execute(
+            "select pg_notify($1, $2)", self._channel, payload, timeout=self._link.patience.connect_s
+        )
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         try:
