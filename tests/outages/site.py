@@ -10,6 +10,7 @@ from typing import Any, Final
 from structlog.typing import EventDict
 
 from stepwell.engine.core.model import Function, Reply, RunStatus
+from stepwell.engine.core.run import Policy
 from stepwell.engine.engine import Accepted, Engine
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.ids import ReplicaId, RunId
@@ -47,6 +48,7 @@ class Site:
             store,
             self,
             environment=DEV,
+            policy=Policy(retry_constant_ms=50),
             watcher=self.signals,
             take_over_s=take_over_s,
             calls_per_app_max=calls_per_app_max,

@@ -57,8 +57,8 @@ class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def title(self) -> str:
-        """What to show to people."""
-        return self.display_name or self.name or self.id
+        """What to show to people; without the character U+0000, which not every database takes."""
+        return (self.display_name or self.name or self.id).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
     def option(self, key: str) -> Json:
         """Return one of ``opts``, or None when there is none or ``opts`` isn't an object."""

@@ -147,6 +147,9 @@ def _read_event(
 ) -> Event:
     if not 0 < len(sent.name) <= EVENT_NAME_CHARS_MAX:
         raise EventError(f"an event's name must have 1 to {EVENT_NAME_CHARS_MAX} characters", path=f"{path}.name")
+    for field, text in (("name", sent.name), ("id", sent.id)):
+        if text is not None and "\0" in text:
+            raise EventError("may not have the character U+0000", path=f"{path}.{field}")
     if sent.name[: len(INTERNAL_PREFIX)].lower() == INTERNAL_PREFIX:
         raise EventError(f"names that start with {INTERNAL_PREFIX!r} are the server's own", path=f"{path}.name")
     if sent.ts is not None and not EVENT_TS_MIN <= sent.ts <= EVENT_TS_MAX:

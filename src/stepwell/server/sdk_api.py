@@ -138,10 +138,13 @@ async def list_events(context: Context, request: Request) -> Response:
     text = query.get("limit") or str(PAGE_ROWS)
     if not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_ROWS_MAX:
         raise ApiError(400, "invalid_query", f"limit must be 1 to {PAGE_ROWS_MAX}")
+    name = query.get("name") or None
+    if name is not None and "\0" in name:
+        raise ApiError(400, "invalid_query", "no event's name has the character U+0000")
     events = await context.engine.store.list_events(
         EventFilter(
             environment=context.engine.environment,
-            name=query.get("name") or None,
+            name=name,
             received_from=read_instant(query.get("received_after") or None, "received_after"),
             received_until=read_instant(query.get("received_before") or None, "received_before"),
             before=read_cursor(query.get("cursor") or None),

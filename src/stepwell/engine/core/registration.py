@@ -26,6 +26,7 @@ from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, named_uuid
 from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, decode_function, plain_host, plain_url
 
 _SLUG_CHARS_MAX: Final = 255
+_APP_NAME_CHARS_MAX: Final = 255  # it is an index key
 _NOT_YET: Final[Mapping[str, str]] = {
     "concurrency": "concurrency",
     "throttle": "throttle",
@@ -64,6 +65,10 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
     environment = registry.environment
     if not body.appname:
         raise FunctionConfigError("the app has no name")
+    if len(body.appname) > _APP_NAME_CHARS_MAX:
+        raise FunctionConfigError(f"the app's name has more than {_APP_NAME_CHARS_MAX} characters, which is the limit")
+    for text in (body.appname, body.url, body.sdk, body.framework, body.appversion):
+        _refuse_nul(text, f"app {body.appname!r}")
     if len(body.functions) > FUNCTIONS_PER_APP_MAX:
         raise FunctionConfigError(f"the app has {len(body.functions)} functions; the limit is {FUNCTIONS_PER_APP_MAX}")
     id = app_id(environment, body.appname)
@@ -138,6 +143,8 @@ def _check(config: FunctionConfig) -> None:
     where = f"function {config.id!r}"
     if not config.id or len(config.id) > _SLUG_CHARS_MAX:
         raise FunctionConfigError(f"a function's id must have 1 to {_SLUG_CHARS_MAX} characters: {config.id[:80]!r}")
+    _refuse_nul(config.id, where)
+    _refuse_nul(config.name, where)
     if list(config.steps) != ["step"]:
         raise FunctionConfigError(f"{where} must have exactly one step, named 'step'")
     if not _is_callable(config.url):
@@ -152,6 +159,12 @@ def _check(config: FunctionConfig) -> None:
         raise FunctionConfigError(f"{where} has the same trigger twice")
     for trigger in config.triggers:
         _check_trigger(trigger, where)
+
+
+def _refuse_nul(text: str | None, where: str) -> None:
+    """Refuse what PostgreSQL couldn't store, whatever the database is."""
+    if text is not None and "\0" in text:
+        raise FunctionConfigError(f"{where} has the character U+0000 in a text: {text[:80]!r}")
 
 
 def _is_callable(url: str) -> bool:
@@ -176,6 +189,7 @@ def _check_trigger(trigger: Trigger, where: str) -> None:
         raise FunctionConfigError(f"{where}: {error}") from None
     if trigger.event is None:
         return
+    _refuse_nul(trigger.event, where)
     if not 0 < len(trigger.event) <= TRIGGER_EVENT_CHARS_MAX:
         raise FunctionConfigError(f"{where}: an event name must have 1 to {TRIGGER_EVENT_CHARS_MAX} characters")
     if "*" in trigger.event[:-1] or (trigger.event.endswith("*") and trigger.event[-2:] not in ("/*", ".*")):

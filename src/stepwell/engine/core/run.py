@@ -212,7 +212,7 @@ class _Change:
         if self.run.request_version == -1:
             self.run = msgspec.structs.replace(self.run, request_version=reply.request_version)
         ops = [(op, code) for op in reply.ops if (code := op.code) not in _IGNORED]
-        if len(ops) == 1 and ops[0][1] in _RESULTS:
+        if len(ops) == 1 and ops[0][1] in _RESULTS and _STEP_ID.match(ops[0][0].id):
             self.step_id, self.title = ops[0][0].id, ops[0][0].title
         is_group = len(ops) > 1 and any(code in _GROUPING for _, code in ops)
         if is_group:

@@ -161,6 +161,8 @@ def _decode_query(request: Request, shape: type[Q]) -> Q:
     for key, value in request.query_params.multi_items():
         if key in fields:
             raise ApiError(400, "invalid_query", f"the parameter {key[:100]!r} is there twice", path=f"$.{key[:100]}")
+        if "\0" in value:
+            raise ApiError(400, "invalid_query", "no text here has the character U+0000", path=f"$.{key[:100]}")
         fields[key] = value
     try:
         return msgspec.convert(fields, shape, strict=False)
