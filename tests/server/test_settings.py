@@ -9,7 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from stepwell.engine.transport.http import HttpTransport
+from stepwell.engine.watch import NoWatcher
 from stepwell.errors import ConfigError
+from stepwell.limits import HOUR_MS, RETENTION_MS
+from stepwell.server.main import make_engine
 from stepwell.server.settings import Settings, checked
 
 POSTGRES = Settings(is_dev=True, db="postgresql://u:secret@h1:5432,h2:5432/db")
@@ -85,3 +89,22 @@ def test_without_the_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 )
 def test_the_database_is_shown_without_its_password(settings: Settings, shown: str) -> None:
     assert settings.shown_db == shown
+
+
+def test_a_server_keeps_history_as_long_as_its_settings_say() -> None:
+    settings = Settings(is_dev=True, function_retention_ms=(("app-f", HOUR_MS), ("app-g", None)))
+
+    engine = make_engine(checked(settings), Path("unused.db"), HttpTransport(), NoWatcher())
+
+    janitor = engine._janitor
+    assert janitor is not None
+    assert janitor._retention == (RETENTION_MS, {"app-f": HOUR_MS, "app-g": None})
+
+
+def test_a_retention_is_an_hour_at_least() -> None:
+    checked(Settings(is_dev=True, retention_ms=HOUR_MS, function_retention_ms=(("app-f", HOUR_MS),)))
+
+    with pytest.raises(ConfigError, match="--retention must be at least 1h, or off, not 59m59s999ms"):
+        checked(Settings(is_dev=True, retention_ms=HOUR_MS - 1))
+    with pytest.raises(ConfigError, match="--function-retention app-f must be at least 1h, or off, not 0s"):
+        checked(Settings(is_dev=True, function_retention_ms=(("app-f", 0),)))

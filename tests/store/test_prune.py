@@ -569,3 +569,47 @@ async def test_in_a_hundred_days_with_a_retention_of_thirty_the_size_becomes_ste
         assert later["attempt"] <= later["run"] * 2.2
     assert max(sizes[7:]) <= 1.05 * sizes[6]
     assert max(sizes) < 1.3 * sizes[3]
+
+
+async def test_sweeping_beside_the_work_disturbs_nothing(past: Past) -> None:
+    """Senders and calls go on at full speed, a day in each burst, while two janitors sweep as fast as they can."""
+    worker = past.worker
+    stores = [worker.store]
+    if isinstance(past.database, PostgresDatabase):
+        stores.append(await past.database.open("replica-2"))
+        await worker.store.enter(ReplicaId("replica-1"))  # opening the other had declared it dead
+    is_over = False
+    still_open = await past.started()
+
+    async def sweep(store: Store) -> int:
+        janitor = past.janitor(store=store)
+        runs = 0
+        while not is_over:
+            runs += (await janitor.sweep_once()).runs
+            await asyncio.sleep(0)
+        return runs
+
+    async def work() -> None:
+        nonlocal is_over
+        jobs: list[Any] = []
+        for _ in range(80):
+            events = [past.event() for _ in range(A_DAYS_RUNS)]
+            (_, intakes), follow_ups = await asyncio.gather(
+                worker.ingest(*events, is_leased=True),
+                _replied(past, jobs, ops(op("StepRun", "s", data=1))),
+            )
+            await _replied(past, follow_ups, result(b"1"))
+            jobs = [intake.jobs[0] for intake in intakes]
+            past.now += DAY_MS
+        is_over = True
+
+    async with asyncio.timeout(50):
+        sweeping = [asyncio.create_task(sweep(store)) for store in stores]
+        await work()
+        swept = sum([await sweeper for sweeper in sweeping])
+    pruned = await past.sweep()
+
+    past.assert_whole()
+    assert swept + pruned.runs >= 47 * A_DAYS_RUNS
+    assert past.counts("run")["run"] <= 33 * A_DAYS_RUNS + 1
+    assert still_open[0].id in past.runs()

@@ -82,6 +82,7 @@ def make_engine(settings: Settings, db: Path | str, transport: HttpTransport, wa
         watcher=watcher,
         calls_per_app_max=settings.calls_per_app_max,
         take_over_s=settings.take_over_s,
+        retention=settings.retention,
     )
 
 
