@@ -16,13 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.e2e.chaos import Incident, Row, World
+from tests.e2e.chaos import TAKE_OVER_S, Incident, Row, World
 from tests.e2e.chaos_app import EVENTS, FAILING, SLEEPS, STEPS
 from tests.e2e.journal import Began, Ended, Saw
 
 UNDER_WAY_S: Final = 3.0
 """How long a call or its answer may be under way between app and disk, on a machine under load: a call that was sent
 before a kill may begin after it, and a result may be there a little before it and yet not on disk."""
+
+SILENT_S_MIN: Final = TAKE_OVER_S * 3 / 5
+"""A replica that is paused for less is not yet dead to the others: it beats every fifth of the take-over time."""
 
 _OWN_FAILURE: Final = "its own failure"
 
@@ -162,6 +165,9 @@ def _cause(before: Began, end: Ended | None, incidents: Sequence[Incident]) -> s
         return _OWN_FAILURE
     from_at = before.at - UNDER_WAY_S
     until_at = (end.at if end is not None else float("inf")) + UNDER_WAY_S
+    for incident in sorted(incidents, key=lambda incident: incident.began_at):
+        if incident.pid is None and from_at <= incident.ended_at and incident.began_at <= until_at:
+            until_at = max(until_at, incident.ended_at + UNDER_WAY_S)  # what came back waits for the database
     for incident in incidents:
         if not (incident.began_at <= until_at and from_at <= incident.ended_at):
             continue
@@ -169,11 +175,10 @@ def _cause(before: Began, end: Ended | None, incidents: Sequence[Incident]) -> s
             case "app":
                 if incident.pid == before.app_pid:
                     return "a kill of the app"
-            case "kill" | "pause":
-                if before.caller_pid in (incident.pid, None):
+            case "kill" | "pause" | "short pause":
+                is_noticed = incident.kind == "kill" or incident.ended_at - incident.began_at > SILENT_S_MIN
+                if is_noticed and before.caller_pid in (incident.pid, None):
                     return f"a {incident.kind} of the replica"
             case _:
-                # A restart waits for calls under way, a short pause ends before others take over, and what came back
-                # from a call waits for the database.
-                pass
+                pass  # a restart waits for calls under way, and what they bring waits for the database
     return None
