@@ -3,7 +3,8 @@
 ```python         with "# name.py" in its first line: a file that the page's sessions use; else a fragment
 ```console        commands after "$ ", and what they print. "…" stands for anything in a line, alone for any lines;
                   a comment after four blanks ("$ stepwell dev    # in another") says that the command goes on
-```text, json     shown only
+```sql            on the page about operations, run there; else shown only
+```text, json, …  shown only
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,13 +56,29 @@ def blocks(page: Path, language: str) -> list[Block]:
     ]
 
 
-def session(page: Path) -> list[Command]:
-    """Return the commands of a page in their order."""
+def session(page: Path | Block) -> list[Command]:
+    """Return the commands of a page, or of one block, in their order."""
     commands: list[Command] = []
-    for block in blocks(page, "console"):
+    for block in [page] if isinstance(page, Block) else blocks(page, "console"):
         for line in block.text.splitlines():
             if line.startswith("$ "):
                 commands.append(Command(line.removeprefix("$ "), []))
             else:
                 commands[-1].output.append(line)
     return commands
+
+
+def fits(command: Command, shown: str) -> bool:
+    """Compare output with the page, where ``…`` stands for anything in a line, and alone for any lines.
+
+    Fails with both, for people.
+    """
+    pattern = "".join(r"(?:.*\n)*?" if line == "…" else _line(line) + r" *\n" for line in command.output)
+    assert re.fullmatch(pattern, shown), "\n".join([f"$ {command.text}", shown, "--- on the page:", *command.output])
+    return True
+
+
+def _line(line: str) -> str:
+    """Blanks are as good as others: columns are as wide as what they hold."""
+    words = [".*".join(map(re.escape, word.split("…"))) for word in line.split()]
+    return r" *" + r" +".join(words) if words else ""

@@ -1,4 +1,4 @@
-"""Every command, flag, setting, path, parameter, error code and public name is in the reference, and limits are what it says."""
+"""Every command, flag, setting, path, parameter, error code, log line and public name is documented, and limits are as said."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import stepwell
 from stepwell import errors, limits
 from stepwell.cli.commands import app as cli
 from stepwell.engine.core.retry import BACKOFF_MS
+from stepwell.protocol.signature import SIGNATURE_AGE_S_MAX
 from stepwell.sdk.settings import read_settings
 from stepwell.server.api import endpoints
 from stepwell.server.settings import Settings
@@ -22,7 +23,7 @@ from tests.docs.pages import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
 CLI, SDK, API, SETTINGS = ((REFERENCE / f"{name}.md").read_text() for name in ("cli", "sdk", "api", "settings"))
-CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
+CONCEPTS, OPERATIONS = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("concepts", "operations"))
 
 
 def commands(command: Any, path: tuple[str, ...] = ("stepwell",)) -> Iterator[tuple[str, Any]]:
@@ -146,3 +147,49 @@ def test_retries_wait_as_long_as_the_concepts_say() -> None:
     waits = [next(f"{ms // size} {unit}" for size, unit in units if ms >= size) for ms in BACKOFF_MS]
 
     assert f"after {', '.join(waits[:-1])}, then {waits[-1]}," in CONCEPTS.replace("\n", " ")
+
+
+def test_flags_and_variables_on_the_page_about_operations_exist() -> None:
+    prose = re.sub(r"^```.*?^```$", "", OPERATIONS, flags=re.MULTILINE | re.DOTALL)
+    flags = {flag for command in COMMANDS.values() for option in command.params for flag in option.opts}
+    flags |= {flag for command in COMMANDS.values() for option in command.params for flag in option.secondary_opts}
+
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose))
+    variables = set(re.findall(r"\bSTEPWELL_\w+", OPERATIONS))
+
+    assert len(named) > 5
+    assert named <= flags
+    assert len(variables) > 3
+    assert all(f"`{variable}`" in SETTINGS for variable in variables)
+
+
+def test_each_line_that_the_server_logs_is_documented_and_no_other() -> None:
+    sources = [path.read_text() for path in (ROOT / "src" / "stepwell").rglob("*.py") if "sdk" not in path.parts]
+    logged = {
+        name
+        for source in sources
+        for name in re.findall(r'\blog\.(?:info|warning|error|exception)\(\s*"([\w.]+)"', source)
+        if not name.endswith("broke")  # bugs of ours, which are one row
+    }
+    table = OPERATIONS[OPERATIONS.index("| line | level |") : OPERATIONS.index("Two numbers tell")]
+    first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    documented = {name for cell in first_cells for name in re.findall(r"`([a-z]+\.[a-z_]+)`", cell)}
+
+    assert len(logged) > 10
+    assert documented - {"scheduler.broke"} == logged
+
+
+def test_times_of_operations_are_what_the_page_says() -> None:
+    usual = Settings(is_dev=False)
+    for phrase in (
+        f"`--take-over` ({usual.take_over_s:.0f} s by default)",
+        f"Calls that apps are still working on get {usual.grace_s:.0f} s more",
+        f"one for notifications: {usual.db_connections + 1} by default",
+        f"up to `--calls-per-app` ({usual.calls_per_app_max}) calls",
+        f"**more than {SIGNATURE_AGE_S_MAX // 60} minutes** off",
+        f"Runs are deleted {limits.RETENTION_MS // limits.DAY_MS} days after their end",
+        f"(`{limits.RETENTION_MS_MIN // limits.HOUR_MS}h` at least)",
+        f"bodies of {limits.INGEST_BODY_BYTES_MAX // limits.MIB} MiB",
+        f"up to {limits.STATE_BYTES_MAX // limits.MIB} MiB each",
+    ):
+        assert phrase in OPERATIONS.replace("\n", " "), phrase
