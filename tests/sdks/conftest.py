@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,7 +20,7 @@ __all__ = ["pytest_runtest_makereport"]
 _MODES: Final[tuple[Mode, ...]] = ("dev", "start")
 _WORLDS: Final = [pytest.param((sdk, mode), id=f"{sdk.name}-{mode}") for sdk, mode in itertools.product(SDKS, _MODES)]
 
-FOLDER = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent
 
 
 @pytest.fixture(scope="session", params=_WORLDS)
