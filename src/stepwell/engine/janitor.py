@@ -25,10 +25,10 @@ from ulid import base32
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.ids import ulid_text
-from stepwell.errors import StoreClosed, StoreError
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, MINUTE_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
-from stepwell.store.interface import Aged, Pruned, PruneRequest, Store
+from stepwell.store.interface import Aged, Fenced, Pruned, PruneRequest, Store
 
 _LOOK_MAX: Final = 100  # runs or events that are read at once
 _LOOK_KEYS_MAX: Final = 500
@@ -154,8 +154,10 @@ class Janitor:
                 rest_s = max(_REST_S_MIN, min(_REST_S_MAX, self._clock.until(self._next_at()) / 1000))
             except StoreClosed:
                 return
-            except StoreError as error:
+            except (StoreUnavailable, Fenced) as error:
                 log.debug("retention.put_off", error=str(error))
+            except StoreError as error:
+                log.warning("retention.refused", error=str(error), hint="nothing is deleted until this is mended")
             except Exception:
                 log.exception("janitor.broke")
 

@@ -16,10 +16,10 @@ from stepwell.engine import janitor as module
 from stepwell.engine.clock import Clock
 from stepwell.engine.ids import ulid_text
 from stepwell.engine.janitor import Janitor, Retention
-from stepwell.errors import StoreClosed, StoreUnavailable
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
-from stepwell.protocol.ids import EnvironmentId, FunctionId
-from stepwell.store.interface import Aged, EventKey, Pruned, PruneRequest, Result, Store, Verdict
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
+from stepwell.store.interface import Aged, EventKey, Fenced, Pruned, PruneRequest, Result, Store, Verdict
 from tests.unit.engine.making import DEV, T0, function_of
 
 KEPT_MS = 30 * DAY_MS
@@ -209,7 +209,13 @@ async def test_runs_events_and_windows_share_a_transaction(history: History) -> 
     await history.janitor().sweep_once()
 
     assert history.requests == [
-        PruneRequest(NOW, runs=[run], events=[event], keys=[(FunctionId("f"), "x")], received_before=NOW - KEPT_MS)
+        PruneRequest(
+            NOW,
+            runs=[RunId(run)],
+            events=[EventId(event)],
+            keys=[(FunctionId("f"), "x")],
+            received_before=NOW - KEPT_MS,
+        )
     ]
 
 
@@ -456,14 +462,15 @@ async def test_it_rests_for_a_minute_at_least(history: History) -> None:
 
 async def test_it_goes_on_after_the_database_was_away(history: History) -> None:
     old(history, 1)
-    history.failures = [StoreUnavailable("away"), RuntimeError("a bug")]
+    history.failures = [StoreUnavailable("away"), Fenced("dead"), StoreError("no"), RuntimeError("a bug")]
 
     with capture_logs() as logs:
-        found = await rests(history, history.janitor(), count=4)
+        found = await rests(history, history.janitor(), count=6)
 
-    assert found[:3] == [60.0, 60.0, 60.0]
+    assert found[:5] == [60.0] * 5
     assert history.ids() == []
-    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["janitor.broke"]
+    said = [line["event"] for line in logs if line["log_level"] != "debug"]
+    assert said == ["retention.refused", "janitor.broke"]
 
 
 async def test_it_ends_with_the_store(history: History) -> None:
