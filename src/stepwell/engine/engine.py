@@ -124,6 +124,7 @@ class Engine:
             self._spawn(self._janitor.run())
 
     async def _start_loops(self) -> None:
+        self.store.tell(News({}))  # whoever was alone until now isn't any more
         await self._scheduler.start()
         self._working = asyncio.get_running_loop().create_task(self._scheduler.run(self._executor))
 
@@ -205,6 +206,7 @@ class Engine:
             self.store.tell(News({partition: due_at}))
 
     def _heard(self, news: News) -> None:
+        self._membership.is_alone = False
         for partition, due_at in news.due.items():
             self._scheduler.notice(partition, due_at)
         if news.is_synced or news.is_left:

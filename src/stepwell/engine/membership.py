@@ -51,6 +51,7 @@ class Membership:
         self._suspects: frozenset[Lease] = frozenset()
         self._checked = -1
         self.is_alone = True
+        """Whether there is nobody to offer work to, as the last beat saw it, or news told since."""
 
     @property
     def may_call(self) -> bool:

@@ -1,0 +1,234 @@
+"""Replicas: two servers on one PostgreSQL, and what becomes of work when one of them is full, dead, paused or restarted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.chaos import PostgresDatabase
+from tests.e2e.gated_app import YEARLY, Body, GatedApp
+from tests.e2e.harness import Process, Server, eventually
+
+Json = Any
+
+TAKE_OVER_S = 4.0
+MOMENT_S = 3.0
+"""What is done at once is done within it, on a machine under load."""
+NEVER = ("--take-over", "60")
+"""In such a test nobody is declared dead: what goes on elsewhere was handed over."""
+
+
+class Pair:
+    """Two replicas, A and B, and an app that A has registered."""
+
+    def __init__(self, a: Server, b: Server, app: GatedApp, database: PostgresDatabase) -> None:
+        self.a, self.b, self.app, self.database = a, b, app, database
+
+    def hold(self, server: Server, *numbers: int) -> list[str]:
+        """Send events that start a run each whose first step waits; return the events' ids."""
+        return server.send(*({"name": "test/held", "data": {"n": number}} for number in numbers))
+
+    def outcome(self, server: Server, event: str, *, within_s: float = 20.0) -> tuple[str, Json]:
+        """Wait for the end of an event's one run; return its status and output."""
+        [run] = server.ended_runs(event, within_s=within_s)
+        return run["status"], run["output"]
+
+    def attempts_that_failed(self) -> list[tuple[Any, ...]]:
+        """Return the number and outcome of every attempt that wasn't good."""
+        return self.database.rows("select attempt, outcome from attempt where outcome <> 'ok'")
+
+    def replica_ids(self) -> set[str]:
+        """Return the ids of the replicas that count as alive."""
+        return {id for (id,) in self.database.rows("select id from replica")}
+
+
+MakePair = Callable[..., Pair]
+
+
+@pytest.fixture
+def make_pair(tmp_path: Path, postgres_url: str) -> Iterator[MakePair]:
+    """Start a pair with flags of its own."""
+    with ExitStack() as stack:
+
+        def make(
+            *flags: str, a_flags: Sequence[str] = (), b_flags: Sequence[str] = (), url: str | None = None, schedules=0
+        ) -> Pair:
+            a, b = (
+                Server(tmp_path, "start", *flags, *own, name=name, db=url or postgres_url)
+                for name, own in (("a", a_flags), ("b", b_flags))
+            )
+            stack.callback(a.close)
+            stack.callback(b.close)
+            start(a, b)
+            app = stack.enter_context(GatedApp(a, schedules=schedules))
+            app.register()
+            return Pair(a, b, app, PostgresDatabase(url or postgres_url))
+
+        yield make
+
+
+def start(*processes: Process) -> None:
+    """Start processes side by side."""
+    with ThreadPoolExecutor() as pool:
+        for started in [pool.submit(process.start) for process in processes]:
+            started.result()
+
+
+def gap_s(before: float, body: Body) -> float:
+    """Return how long after a time an execution has begun."""
+    return body.began_at - before
+
+
+# -- high availability ------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_on_one_database_share_the_work_of_one_that_is_full(make_pair: MakePair) -> None:
+    pair = make_pair("--calls-per-app", "2", *NEVER)
+
+    events = pair.hold(pair.a, *range(6))
+
+    # Of one replica there are never more than its two.
+    pair.app.began(count=4, within_s=MOMENT_S)
+    pair.app.open(*pair.app.bodies)
+    for body in pair.app.began(count=6):
+        pair.app.open(body)
+    assert {pair.outcome(pair.b, event)[0] for event in events} == {"Completed"}
+    assert len(pair.app.of()) == len(pair.app.of(step="after")) == 6
+
+
+def test_what_is_synced_through_one_is_known_to_the_other_at_once(make_pair: MakePair) -> None:
+    pair = make_pair(*NEVER)
+
+    [event] = pair.b.send({"name": "test/quick", "data": {"n": 1}})
+
+    assert pair.outcome(pair.a, event) == ("Completed", "quick 0")
+
+
+def test_a_run_can_be_cancelled_through_another_replica_than_the_one_that_works_on_it(make_pair: MakePair) -> None:
+    pair = make_pair(*NEVER)
+    [event] = pair.hold(pair.a, 1)
+    [body] = pair.app.began()
+
+    pair.b.api(f"/runs/{body.run}/cancel", method="POST", json={})
+    pair.app.open(body)
+
+    assert pair.outcome(pair.a, event)[0] == "Cancelled"
+    assert eventually(pair.attempts_that_failed, what="the late reply is kept") == [(0, "lost")]
+    assert pair.app.of(step="after") == []
+
+
+def test_each_schedule_ticks_once_on_two_replicas(make_pair: MakePair) -> None:
+    pair = make_pair(*NEVER, schedules=20)
+    database = pair.database
+    [(due_at,)] = database.rows("select (extract(epoch from clock_timestamp()) * 1000)::bigint + 1500")
+    database.rows(f"update schedule set next_at = {due_at} where cron = '{YEARLY}'")
+    # Both learn anew what is due when an app is synced.
+    with GatedApp(pair.b, id="other") as other:
+        other.register()
+
+        pair.app.began(count=20, step="scheduled")
+        eventually(
+            lambda: [run for (run,) in database.rows("select status from run")] == ["completed"] * 20, what="ended"
+        )
+
+    assert len(pair.app.of(step="scheduled")) == 20
+    assert database.rows(f"select 1 from schedule where next_at <= {due_at}") == []
+
+
+# -- death ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_runs_of_a_dead_replica_go_on_elsewhere_within_the_take_over_time(make_pair: MakePair) -> None:
+    pair = make_pair("--take-over", f"{TAKE_OVER_S:g}")
+    events = pair.hold(pair.a, 1, 2, 3)
+    pair.app.began(count=3)
+
+    died_at = time.monotonic()
+    pair.a.kill()
+    again = pair.app.began(count=6)[3:]
+    pair.app.open(*pair.app.bodies)
+
+    assert max(gap_s(died_at, body) for body in again) < TAKE_OVER_S + MOMENT_S
+    assert {pair.outcome(pair.b, event)[0] for event in events} == {"Completed"}
+    assert pair.attempts_that_failed() == [(0, "lost")] * 3
+    assert {body.attempt for body in again} == {0}  # the death used up none
+
+
+def test_a_paused_replica_commits_nothing_of_what_it_lost_and_then_works_under_a_new_id(make_pair: MakePair) -> None:
+    pair = make_pair("--take-over", f"{TAKE_OVER_S:g}")
+    ids = pair.replica_ids()
+    [event] = pair.hold(pair.a, 1)
+    [lost] = pair.app.began()
+
+    pair.a.pause()
+    lost, again = pair.app.began(count=2)
+    # What the paused one called for is answered first, and waits for it to come back.
+    pair.app.open(lost)
+    eventually(lambda: lost.ended_at, what="the lost execution has ended")
+    pair.a.resume()
+    eventually(lambda: pair.a.log("replica.fenced"), what="it knows that it was declared dead")
+    pair.app.open(again)
+
+    assert pair.outcome(pair.b, event) == ("Completed", ["held 1", "after 2"])
+    assert pair.attempts_that_failed() == [(0, "lost")]
+    eventually(lambda: pair.a.why_unready() is None, what="it is ready again")
+    pair.b.stop()
+    assert len(pair.replica_ids()) == 1
+    assert not pair.replica_ids() & ids
+    [event] = pair.a.send({"name": "test/quick"})
+    assert pair.outcome(pair.a, event)[0] == "Completed"
+
+
+# -- restarts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_replica_that_is_asked_to_stop_lets_calls_finish_and_hands_over_the_rest_at_once(make_pair: MakePair) -> None:
+    pair = make_pair(*NEVER, a_flags=["--calls-per-app", "3"], b_flags=["--calls-per-app", "1"])
+    [busy] = pair.hold(pair.b, 0)
+    pair.app.began(0)
+    in_flight = pair.hold(pair.a, 1, 2, 3)
+    pair.app.began(1, 2, 3, count=3)
+    waiting = pair.hold(pair.a, 4, 5)
+
+    with ThreadPoolExecutor() as pool:
+        ending = pool.submit(pair.a.stop)
+        eventually(lambda: not pair.a.answers("/health"), what="it takes no more requests")
+        freed_at = time.monotonic()
+        pair.app.open(*pair.app.of(0))
+        # B has room for one, and never waits for A to end.
+        [first] = pair.app.began(4, 5)
+        pair.app.open(*pair.app.of(1, 2, 3), first)
+        status = ending.result()
+    for body in pair.app.began(4, 5, count=2):
+        pair.app.open(body)
+
+    assert status == 0
+    assert gap_s(freed_at, first) < MOMENT_S
+    assert {pair.outcome(pair.b, event)[0] for event in (busy, *in_flight, *waiting)} == {"Completed"}
+    assert len(pair.app.of()) == len(pair.app.of(step="after")) == 6
+    assert pair.attempts_that_failed() == []
+
+
+def test_what_is_broken_off_after_the_grace_is_called_again_elsewhere_and_uses_up_no_attempt(
+    make_pair: MakePair,
+) -> None:
+    pair = make_pair(*NEVER)
+    [event] = pair.hold(pair.a, 1)
+    pair.app.began()
+
+    status = pair.a.stop(within_s=30)
+    ended_at = time.monotonic()
+    broken_off, again = pair.app.began(count=2)
+    pair.app.open(broken_off, again)
+
+    assert status == 0
+    assert gap_s(ended_at, again) < MOMENT_S
+    assert again.attempt == 0
+    assert pair.outcome(pair.b, event) == ("Completed", ["held 1", "after 2"])
+    assert pair.attempts_that_failed() == [(0, "lost")]
