@@ -14,7 +14,7 @@ from stepwell.protocol.ids import RunId
 from stepwell.store.interface import SettingRequest
 from stepwell.store.postgres_link import Hosts
 from tests.outages.proxy import Proxy, proxied
-from tests.outages.site import Site, account, lines, running, store_at, until
+from tests.outages.site import QUICK, Site, account, lines, running, store_at, until
 from tests.outages.standby import REPLICATING, Standby
 from tests.postgres import Postgres
 from tests.store.database import PostgresDatabase, migrated
@@ -108,7 +108,7 @@ async def test_a_first_host_that_is_gone_keeps_nobody_from_the_second(url: str, 
 @pytest.mark.parametrize("fault", ["cut", "is silent"])
 async def test_a_replica_goes_on_at_whichever_host_is_there(url: str, proxy: Proxy, fault: str) -> None:
     async with proxied(url) as other:
-        site = Site(store_at(joined(proxy.url, other.url)))
+        site = Site(store_at(joined(proxy.url, other.url), patience=QUICK._replace(connect_s=0.4)))
         async with running(site):
             await site.start()
             for gone, there in ((proxy, other), (other, proxy)):

@@ -47,7 +47,7 @@ async def test_after_a_restart_while_idle_every_connection_is_made_anew(breakabl
             await use_all()
 
         assert store.outage is None
-        assert logs == []
+        assert [line for line in logs if line["log_level"] != "debug"] == []
         await until(lambda: store.is_heard, "it listens again")
     finally:
         await store.stop()
@@ -134,6 +134,19 @@ async def test_an_outage_longer_than_the_silence_makes_no_replica_declare_anothe
 
         assert lines(logs, "replicas.reaped") == []
         assert lines(logs, "replica.fenced") == []
+
+
+async def test_a_replica_can_be_stopped_in_an_outage(breakable: Postgres, url: str) -> None:
+    site = Site(store_at(url))
+    await site.start()
+    await asyncio.to_thread(breakable.stop)
+    try:
+        with capture_logs() as logs:
+            await asyncio.wait_for(site.engine.stop(grace_s=0), 5)
+    finally:
+        await asyncio.to_thread(breakable.start)
+
+    assert len(lines(logs, "replica.not_left")) == 1
 
 
 async def test_events_that_come_in_an_outage_are_refused_after_a_while(

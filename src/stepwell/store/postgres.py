@@ -291,9 +291,10 @@ class PostgresStore:
         """Look at the other connections, too, after one failed: those that only listen or read may not notice."""
         if self._news is not None:
             self._news.check()
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            # This is no primary any more: what is read there grows old, and nobody notifies anybody.
+        is_standby = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        if is_standby or isinstance(error, TimeoutError):
+            # What is read at a standby grows old, without an error; of a silent server, each would have to find out.
             for link in (*self._writers, self._vital_link, *self._readers.all):
                 link.suspect()
-            if self._news is not None:
-                self._news.reconnect()
+        if is_standby and self._news is not None:
+            self._news.reconnect()

@@ -35,6 +35,7 @@ class Patience(NamedTuple):
 
 _STATEMENTS_CACHED: Final = 300
 _ROOM_POLL_S: Final = 0.05
+_SILENCE_KEPT_S: Final = 0.5
 
 CONFLICTS: Final = (
     asyncpg.DeadlockDetectedError,
@@ -119,9 +120,16 @@ class Hosts:
 
     def __init__(self, url: str) -> None:
         self._urls = deque(each_host(url))
+        self._silent_until = 0.0
 
     async def connect(self, **options: Any) -> Connection:
-        """Connect to the first host that will do. Raises what the driver raises, of several the most telling."""
+        """Connect to the first host that will do. Raises what the driver raises, of several the most telling.
+
+        After all were silent, the next ones who ask are told so at once: they may be many, and each would have to wait.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._silent_until:
+            raise TimeoutError
         failures: list[Exception] = []
         for url in tuple(self._urls):
             try:
@@ -133,6 +141,8 @@ class Hosts:
                 if not (isinstance(error, Exception) and is_outage(error)):
                     raise
                 failures.append(error)
+        if all(isinstance(failure, TimeoutError) for failure in failures):
+            self._silent_until = loop.time() + _SILENCE_KEPT_S
         raise min(failures, key=lambda error: isinstance(error, asyncpg.TargetServerAttributeNotMatched))
 
 
