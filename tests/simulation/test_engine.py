@@ -176,7 +176,7 @@ def test_a_run_that_is_skipped_leaves_no_trace_in_memory(play, calls_per_app_max
         await bench.start(function_of())
         await bench.engine.ingest([event_of(1, id="same")])
         accepted = await bench.engine.ingest([event_of(2, id="same")])
-        [skipped] = accepted.skipped
+        [skipped] = accepted.result.skipped
 
         assert bench.engine._executor._warm.get(skipped) is None
         assert await bench.engine.cancel(skipped) is False

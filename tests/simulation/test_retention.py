@@ -79,7 +79,7 @@ class Life:
         event = Event(internal, DEV, name, id or internal, at, at, body, has_own_id=id is not None)
         accepted = await self.engine.ingest([event])
         for run in accepted.intakes[0].runs:
-            if run.id not in accepted.skipped:
+            if run.id not in accepted.result.skipped:
                 self.started[run.id] = run.function_id
 
     async def live(self) -> None:

@@ -50,10 +50,10 @@ log = structlog.get_logger("stepwell.engine")
 
 
 class Accepted(NamedTuple):
-    """What became of ingested events: what each started, as it was planned, and which runs were skipped."""
+    """What became of ingested events: what each started, as it was planned, and what was not started after all."""
 
     intakes: Sequence[Intake]
-    skipped: frozenset[RunId]
+    result: Result
 
 
 class Engine:
@@ -299,7 +299,7 @@ class Engine:
                 executor.give_back(intakes)
                 raise
             if result.verdict is Verdict.COMMITTED:
-                return Accepted(intakes, result.skipped)
+                return Accepted(intakes, result)
             executor.give_back(intakes)
             tries += 1
             await self.registries.refresh(self.environment)
@@ -327,6 +327,8 @@ class Engine:
             return [Intake(event=detail.event, runs=(run,), jobs=(job,), is_stored=True)]
 
         accepted = await self._take_in(plan)
+        if detail.event.id in accepted.result.duplicate:
+            return None  # it was pruned meanwhile
         return accepted.intakes[0].runs[0]
 
     # -- apps ---------------------------------------------------------------------------------------------------
