@@ -96,6 +96,10 @@ HOT_PATH: Final = {
 WALK: Final = "; set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off"
 
 
+_WRITING: Final = " isolation level read committed"
+"""What the rules for many writers hold under (design 5), whatever a role's default is."""
+
+
 class Connection(Protocol):
     """What is used of ``asyncpg.Connection``."""
 
@@ -166,7 +170,7 @@ class Link:
         """Do some work in one transaction. Raises what the driver raises; then nothing of it was committed, unless
         the connection broke at the commit itself.
         """
-        connection = await self._in_transaction(f"begin{mode}{self._begin}")
+        connection = await self._in_transaction(f"begin{mode or _WRITING}{self._begin}")
         try:
             result = await work(connection)
             await connection.execute("commit")
