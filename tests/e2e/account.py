@@ -27,7 +27,7 @@ before a kill may begin after it, and a result may be there a little before it a
 SILENT_S_MIN: Final = TAKE_OVER_S * 3 / 5
 """A replica that is paused for less is not yet dead to the others: it beats every fifth of the take-over time."""
 
-_OWN_FAILURE: Final = "its own failure"
+OWN_FAILURE: Final = "its own failure"
 
 
 @dataclass
@@ -162,7 +162,7 @@ def _explain(
 def _cause(before: Began, end: Ended | None, incidents: Sequence[Incident]) -> str | None:
     """Return what made a step's body begin again; None when there is nothing."""
     if end is not None and end.is_failed:
-        return _OWN_FAILURE
+        return OWN_FAILURE
     from_at = before.at - UNDER_WAY_S
     until_at = (end.at if end is not None else float("inf")) + UNDER_WAY_S
     for incident in sorted(incidents, key=lambda incident: incident.began_at):

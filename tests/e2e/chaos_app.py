@@ -57,19 +57,28 @@ class _Callers:
     def __init__(self) -> None:
         # By the tuple itself, of which uvicorn has one for each connection: ports are used again.
         self._known: dict[int, tuple[tuple[str, int], int | None]] = {}
+        self._siblings: list[psutil.Process] = []
+        self._finding = asyncio.Lock()
 
     async def pid_of(self, client: tuple[str, int]) -> int | None:
         if id(client) not in self._known:
-            self._known[id(client)] = (client, await asyncio.to_thread(_find, client[1]))
+            async with self._finding:
+                self._known[id(client)] = (client, await asyncio.to_thread(self._find, client[1]))
         return self._known[id(client)][1]
 
+    def _find(self, port: int) -> int | None:
+        pid = self._find_among_known(port)
+        if pid is None:  # there is a new one; looking for it costs much more
+            self._siblings = [child for child in psutil.Process(os.getppid()).children() if child.pid != os.getpid()]
+            pid = self._find_among_known(port)
+        return pid
 
-def _find(port: int) -> int | None:
-    for child in psutil.Process(os.getppid()).children():
-        with suppress(psutil.Error):
-            if child.pid != os.getpid() and any(c.laddr.port == port for c in child.net_connections("tcp") if c.laddr):
-                return child.pid
-    return None
+    def _find_among_known(self, port: int) -> int | None:
+        for process in self._siblings:
+            with suppress(psutil.Error):
+                if any(connection.laddr.port == port for connection in process.net_connections("tcp4")):
+                    return process.pid
+        return None
 
 
 def noting_calls(app: ASGIApp) -> ASGIApp:

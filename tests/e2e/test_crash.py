@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.account import settle
-from tests.e2e.chaos import Kind, PostgresDatabase, SQLiteFile, World, plan_troubles
+from tests.e2e.chaos import TAKE_OVER_S, Kind, PostgresDatabase, SQLiteFile, World, plan_troubles
 from tests.postgres import Postgres
 
 ON_SQLITE: tuple[Kind, ...] = ("kill", "app", "kill", "short pause", "app", "restart", "kill")
@@ -41,6 +41,12 @@ def say(*lines: object) -> None:
     print(*lines, sep="\n")  # noqa: T201
 
 
+def replicas_on(postgres: Postgres, folder: Path, *, count: int) -> World:
+    """Make a world of replicas, whose PostgreSQL has troubles, too."""
+    database = PostgresDatabase(postgres.create_database())
+    return World(folder, database, replicas=count, take_over_s=TAKE_OVER_S, postgres=postgres)
+
+
 def endure(world: World, seed: int, kinds: tuple[Kind, ...], *, gap_s: float) -> None:
     """Let a world have all these troubles, and account for it."""
     chance = random.Random(seed)
@@ -60,22 +66,19 @@ def test_nothing_is_lost_on_sqlite(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.timeout(180)
 def test_nothing_is_lost_on_postgres(tmp_path: Path, seed: int, postgres: Postgres) -> None:
-    database = PostgresDatabase(postgres.create_database())
-
-    endure(World(tmp_path, database, replicas=3, postgres=postgres), seed, ON_POSTGRES, gap_s=1)
+    endure(replicas_on(postgres, tmp_path, count=3), seed, ON_POSTGRES, gap_s=1)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_on_sqlite_for_minutes(tmp_path: Path, seed: int) -> None:
     endure(World(tmp_path, SQLiteFile(tmp_path)), seed, ON_SQLITE * 14, gap_s=0.7)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("replicas", [2, 3])
-def test_nothing_is_lost_on_postgres_for_minutes(tmp_path: Path, seed: int, postgres: Postgres, replicas: int) -> None:
-    database = PostgresDatabase(postgres.create_database())
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [2, 3])
+def test_nothing_is_lost_on_postgres_for_minutes(tmp_path: Path, seed: int, postgres: Postgres, count: int) -> None:
     kinds: tuple[Kind, ...] = (*ON_POSTGRES, "short pause", "database fast", "database pause")
 
-    endure(World(tmp_path, database, replicas=replicas, postgres=postgres), seed, kinds * 8, gap_s=1)
+    endure(replicas_on(postgres, tmp_path, count=count), seed, kinds * 6, gap_s=1)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
+import httpx2
 import pytest
 
-from tests.e2e.chaos import PostgresDatabase
+from tests.e2e.account import OWN_FAILURE, settle
+from tests.e2e.chaos import Kind, PostgresDatabase, World, plan_troubles
 from tests.e2e.gated_app import YEARLY, Body, GatedApp
-from tests.e2e.harness import Process, Server, eventually
+from tests.e2e.harness import EVENT_KEY, Process, Server, eventually
+from tests.postgres import Postgres
 
 Json = Any
 
 TAKE_OVER_S = 4.0
+QUIET_LINES_MAX = 10
 MOMENT_S = 3.0
 """What is done at once is done within it, on a machine under load."""
 NEVER = ("--take-over", "60")
@@ -46,6 +52,40 @@ class Pair:
     def replica_ids(self) -> set[str]:
         """Return the ids of the replicas that count as alive."""
         return {id for (id,) in self.database.rows("select id from replica")}
+
+
+class Sender:
+    """Sends one event after the other to one server; each must be answered, whatever happens."""
+
+    def __init__(self, server: Server) -> None:
+        self.acknowledged: list[str] = []
+        self.refusals: list[str] = []
+        self._url = server.url
+        self._failure: BaseException | None = None
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._send, name=f"sender to {server.name}")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join(60)
+        assert self._failure is None, self._failure
+
+    def _send(self) -> None:
+        try:
+            with httpx2.Client(base_url=self._url, trust_env=False, timeout=30) as http:
+                while not self._is_over.wait(0.05):
+                    response = http.post(f"/e/{EVENT_KEY}", json={"name": "test/quick", "data": {"n": 1}})
+                    if response.status_code == 200:
+                        self.acknowledged += response.json()["ids"]
+                    else:
+                        assert response.status_code == 503, f"{response.status_code} {response.text}"
+                        self.refusals.append(response.json()["error"])
+        except BaseException as error:
+            self._failure = error
 
 
 MakePair = Callable[..., Pair]
@@ -232,3 +272,78 @@ def test_what_is_broken_off_after_the_grace_is_called_again_elsewhere_and_uses_u
     assert again.attempt == 0
     assert pair.outcome(pair.b, event) == ("Completed", ["held 1", "after 2"])
     assert pair.attempts_that_failed() == [(0, "lost")]
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing(tmp_path: Path, postgres_url: str) -> None:
+    world = World(tmp_path, PostgresDatabase(postgres_url), replicas=2, take_over_s=60)
+    chance = random.Random()
+    kinds: list[Kind] = ["restart"] * 4
+
+    with world:
+        world.endure(plan_troubles(chance, kinds, gap_s=0.7), chance)
+        account = settle(world)
+
+    assert account.events > 20
+    # Not once did a step's body run again, but for its own failures.
+    assert set(account.again) <= {OWN_FAILURE}
+
+
+# -- the database -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_replicas_survive_a_restart_of_the_database_and_say_so_once(
+    make_pair: MakePair, mode: Literal["fast", "immediate"]
+) -> None:
+    with Postgres(is_durable=True) as postgres:
+        pair = make_pair("--take-over", f"{TAKE_OVER_S:g}", url=postgres.create_database())
+        servers = (pair.a, pair.b)
+        [held] = pair.hold(pair.a, 0)
+        [body] = pair.app.began(0)
+        with Sender(pair.a) as first, Sender(pair.b) as second:
+            eventually(lambda: first.acknowledged and second.acknowledged, what="events are taken")
+
+            postgres.stop(mode)
+            reasons = [eventually(server.why_unready, what="it is not ready") or "" for server in servers]
+            pair.app.open(body)
+            refused = [
+                eventually(lambda sender=sender: sender.refusals, what="an event is refused")
+                for sender in (first, second)
+            ]
+            postgres.start()
+            for server in servers:
+                eventually(lambda server=server: server.why_unready() is None, what="it is ready again")
+            counts = [len(sender.acknowledged) for sender in (first, second)]
+            for sender, count in zip((first, second), counts, strict=True):
+                eventually(lambda sender=sender, count=count: len(sender.acknowledged) > count, what="events are taken")
+
+        assert all("PostgreSQL can't be used now" in reason for reason in (*reasons, *refused[0], *refused[1]))
+        assert pair.outcome(pair.b, held)[0] == "Completed"
+        assert len(pair.app.of(0)) == 1
+        for event in (*first.acknowledged, *second.acknowledged):
+            assert pair.outcome(pair.a, event)[0] == "Completed"
+        for server in servers:
+            assert server.status is None
+            assert len(server.log("database.unavailable")) == len(server.log("database.available")) == 1
+            assert len(server.output().splitlines()) < QUIET_LINES_MAX
+
+
+def test_a_pause_of_the_database_that_is_longer_than_the_take_over_time_doubles_nothing(make_pair: MakePair) -> None:
+    """All replicas look dead to the one whose beat gets through first."""
+    with Postgres() as postgres:
+        pair = make_pair("--take-over", "2", url=postgres.create_database())
+        ids = pair.replica_ids()
+        events = [*pair.hold(pair.a, 1), *pair.hold(pair.b, 2)]
+        pair.app.began(count=2)
+
+        paused_at = time.monotonic()
+        postgres.pause()
+        eventually(lambda: time.monotonic() > paused_at + 4, what="twice the time has passed")
+        postgres.resume()
+        for server in (pair.a, pair.b):
+            eventually(lambda server=server: server.why_unready() is None, what="it is ready again")
+        pair.app.open(*pair.app.bodies)
+
+        assert {pair.outcome(pair.a, event)[0] for event in events} == {"Completed"}
+        assert len(pair.app.of()) == 2
+        assert pair.replica_ids() == ids
