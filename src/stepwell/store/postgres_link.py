@@ -79,7 +79,8 @@ def is_outage(error: BaseException) -> bool:
 def unavailable(error: BaseException) -> StoreUnavailable:
     """Return an outage as an error of the store."""
     kind = NoRoom if isinstance(error, asyncpg.TooManyConnectionsError) else StoreUnavailable
-    return kind(f"PostgreSQL can't be used now: {str(error) or type(error).__name__}")
+    why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return kind(f"PostgreSQL can't be used now: {why}")
 
 
 # Each statement of the hot path has an index for what it looks up. The planner must not think otherwise, as it does on
