@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import httpx2
+import psutil
 import pytest
 
 from tests.e2e.account import OWN_FAILURE, settle
@@ -347,3 +350,33 @@ def test_a_pause_of_the_database_that_is_longer_than_the_take_over_time_doubles_
         assert {pair.outcome(pair.a, event)[0] for event in events} == {"Completed"}
         assert len(pair.app.of()) == 2
         assert pair.replica_ids() == ids
+
+
+# -- idleness ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    ("take_over_s", "for_s"), [(TAKE_OVER_S, 8.0), pytest.param(10.0, 60.0, marks=pytest.mark.long)]
+)
+def test_an_idle_pair_does_nothing_but_beat(make_pair: MakePair, take_over_s: float, for_s: float) -> None:
+    with Postgres(settings={"log_statement": "all"}) as postgres:
+        pair = make_pair("--take-over", f"{take_over_s:g}", url=postgres.create_database())
+        [event] = pair.a.send({"name": "test/quick", "data": {"n": 1}})
+        pair.outcome(pair.a, event)
+        processes = [psutil.Process(server.pid) for server in (pair.a, pair.b)]
+
+        began_at, log_bytes = time.monotonic(), postgres.log_path.stat().st_size
+        cpu_s = [sum(process.cpu_times()[:2]) for process in processes]
+        eventually(lambda: time.monotonic() > began_at + for_s, what="time goes by", within_s=for_s + 1)
+        cpu_s = [sum(process.cpu_times()[:2]) - before for process, before in zip(processes, cpu_s, strict=True)]
+        with postgres.log_path.open("rb") as log:
+            log.seek(log_bytes)
+            text = log.read().decode()
+
+    statements = re.findall(r"LOG: {2}(?:statement|execute [^:]*): (.*)", text)
+    beats = text.count("update replica")
+    # A beat is a transaction of five; once in some beats a replica looks whether it has missed something.
+    assert beats <= 2 * (for_s / take_over_s * 5 + 1)
+    assert len(statements) <= 6 * beats + 20, "\n".join(f"{n} {s}" for s, n in Counter(statements).most_common())
+    assert max(cpu_s) < 0.03 * for_s
