@@ -136,7 +136,8 @@ async def send_events(call: Call[Nothing, bytes]) -> TakenEvents:
                 event_id=intake.event.event_id,
                 name=intake.event.name,
                 runs=[
-                    StartedRun(run.id, by_id[run.function_id].slug, run.id in accepted.result.skipped) for run in intake.runs
+                    StartedRun(run.id, by_id[run.function_id].slug, run.id in accepted.result.skipped)
+                    for run in intake.runs
                 ],
             )
             for intake in accepted.intakes
