@@ -103,10 +103,8 @@ class Execution:
     run_id: str
     step: str
     attempt: int
-    caller: object
+    caller: str
     is_over: bool = False
-    is_abandoned: bool = False
-    """Whoever called it will never hear of it: it died, or the network lost the answer."""
 
 
 @dataclass
@@ -144,7 +142,7 @@ class SimulatedApp:
         self.ledger = Ledger()
         self._began, self._fail = began, fail
 
-    async def serve(self, slug: str, step_id: str, raw: bytes, caller: object) -> tuple[int, dict[str, str], bytes]:
+    async def serve(self, slug: str, step_id: str, raw: bytes, caller: str) -> tuple[int, dict[str, str], bytes]:
         """Answer a call: status, headers, body."""
         body = json.loads(raw)
         program, context, memo = self.programs[slug], body["ctx"], body["steps"]
@@ -174,7 +172,7 @@ class SimulatedApp:
         memo: dict[str, Any],
         headers: dict[str, str],
         found: Sequence[_Found],
-        caller: object,
+        caller: str,
     ) -> tuple[int, dict[str, str], bytes]:
         target = next((new.node for new in found if new.node.id == step_id), None)
         if isinstance(target, Step):
@@ -226,7 +224,7 @@ class SimulatedApp:
                         raise _Fails(value["error"]["message"], is_final=True)
         return True
 
-    async def _execute(self, step: Step, context: dict[str, Any], caller: object) -> dict[str, Any]:
+    async def _execute(self, step: Step, context: dict[str, Any], caller: str) -> dict[str, Any]:
         attempt = context["attempt"]
         execution = Execution(context["run_id"], step.id, attempt, caller)
         self._began(execution)

@@ -144,6 +144,7 @@ class Executor:
         self._watcher, self._inserted_free, self._may_call = watcher, inserted, may_call
         self._warm = WarmRuns()
         self._held: set[tuple[str, str, int]] = set()
+        self._disowned: set[tuple[str, str, int]] = set()
         self.lease_count = 0
         """Leases asked for so far."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,6 +158,10 @@ class Executor:
     def holds(self, lease: Lease) -> bool:
         """Tell whether a job that is leased to this replica is being worked on, or about to be."""
         return lease in self._held
+
+    def disown(self, leases: Iterable[Lease]) -> None:
+        """Note that leases are given back which aren't held: should they be handed over after all, they are dropped."""
+        self._disowned.update(leases)
 
     # -- jobs in ------------------------------------------------------------------------------------------------
 
@@ -276,7 +281,10 @@ class Executor:
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
-        if live.state.run.status.is_final:  # it was cancelled since the job was claimed
+        if _key(job) in self._disowned:  # the answer to its commit came too late
+            self._disowned.discard(_key(job))
+            self._release(job)
+        elif live.state.run.status.is_final:  # it was cancelled since the job was claimed
             self._warm.drop(live.state.run.id)
             self._release(job)
         elif job.kind is JobKind.TIMER:

@@ -48,6 +48,8 @@ class Membership:
         self._silent_ms = round(take_over_s * 1000 * (_BEATS_PER_TAKE_OVER - 1) / _BEATS_PER_TAKE_OVER)
         self._beaten_at = self._beating_since = float("-inf")
         self._rounds = 0
+        self._must_look = False
+        self._beaten = asyncio.Event()
         self._suspects: frozenset[Lease] = frozenset()
         self._checked = -1
         self.is_alone = True
@@ -73,33 +75,66 @@ class Membership:
             await self._beat()
 
     async def run(self, scheduler: Scheduler, executor: Executor) -> None:
-        """Beat until cancelled. Raises ``Fenced`` once this replica was declared dead."""
-        while self._store.is_shared:
-            await asyncio.sleep(self._beat_s if self._store.is_heard else min(self._beat_s, _POLL_S))
-            try:
-                await self._round(scheduler, executor)
-            except Fenced:
-                raise
-            except StoreClosed:
-                return
-            except StoreError as error:
-                log.debug("beat.missed", error=str(error))
-            except Exception:
-                log.exception("membership.broke")
+        """Beat until cancelled. Raises ``Fenced`` once this replica was declared dead.
 
-    async def _round(self, scheduler: Scheduler, executor: Executor) -> None:
+        What follows a beat is done beside it: reads and releases may wait for the database for longer than the others
+        wait for the next beat.
+        """
+        if not self._store.is_shared:
+            return
+        self._suspects, self._checked = frozenset(), -1
+        tending = asyncio.get_running_loop().create_task(self._tend(scheduler, executor))
+        try:
+            while True:
+                await asyncio.sleep(self._beat_s if self._store.is_heard else min(self._beat_s, _POLL_S))
+                try:
+                    await self._round()
+                except Fenced:
+                    raise
+                except StoreClosed:
+                    return
+                except StoreError as error:
+                    log.debug("beat.missed", error=str(error))
+                except Exception:
+                    log.exception("membership.broke")
+        finally:
+            tending.cancel()
+            await asyncio.wait([tending])
+
+    async def _round(self) -> None:
         beat = await self._beat()
         self._rounds += 1
         self._synced(beat.revisions.get(self._environment, 0))
-        if beat.dead_count and self._may_judge:
-            await self._store.submit(ReapRequest(self._silent_ms, self._clock.now()))
-            log.warning("replicas.reaped", hint="a replica was silent for too long: its work is taken over")
-            self._store.tell(News({}, is_left=True))
-            await scheduler.look()
-        elif self._rounds % _LOOK_EVERY == 0 or not self._store.is_heard:
-            await scheduler.look()
-        if self._rounds % _ORPHANS_EVERY == 0:
-            await self._release_orphans(scheduler, executor)
+        is_reaping = beat.dead_count > 0 and self._may_judge
+        self._must_look |= is_reaping or self._rounds % _LOOK_EVERY == 0 or not self._store.is_heard
+        try:
+            if is_reaping:
+                await self._store.submit(ReapRequest(self._silent_ms, self._clock.now()))
+                log.warning("replicas.reaped", hint="a replica was silent for too long: its work is taken over")
+                self._store.tell(News({}, is_left=True))
+        finally:  # it may have gone through, too, when its outcome never arrived
+            self._beaten.set()
+
+    async def _tend(self, scheduler: Scheduler, executor: Executor) -> None:
+        """After beats, look for work that others left, and for orphans. What fails is done after the next beat."""
+        orphans_at = self._rounds
+        while True:
+            await self._beaten.wait()
+            self._beaten.clear()
+            try:
+                must_look, self._must_look = self._must_look, False
+                if must_look:
+                    await scheduler.look()
+                if self._rounds - orphans_at >= _ORPHANS_EVERY:
+                    orphans_at = self._rounds
+                    await self._release_orphans(scheduler, executor)
+            except StoreClosed:
+                return
+            except StoreError as error:
+                log.debug("look.missed", error=str(error))
+                self._must_look = True
+            except Exception:
+                log.exception("membership.broke")
 
     async def _beat(self) -> Beat:
         before = self._clock.elapsed()
@@ -120,7 +155,7 @@ class Membership:
         """Release jobs that are leased to this replica and that it doesn't hold.
 
         They come from a commit whose outcome never arrived. One that is just being handed over is not yet held either,
-        so only what is seen twice counts; were it held after all, its commit would be fenced by the generation.
+        so only what is seen twice counts; when the answer comes even later, the executor drops it.
         """
         checked = executor.lease_count
         if checked == self._checked and not self._suspects and self._rounds % _LOOK_EVERY:
@@ -130,6 +165,7 @@ class Membership:
         self._suspects, self._checked = unheld - orphans, checked
         if orphans:
             log.warning("jobs.orphaned", count=len(orphans), hint="their commits were answered by nobody; released")
+            executor.disown(orphans)
             await self._store.submit(ReleaseRequest([self._as_job(lease) for lease in orphans], is_lost=True))
             await scheduler.look()
 
