@@ -109,6 +109,7 @@ class World:
         self.replicas: list[Replica] = []
         """All that live, in whatever state."""
         self._numbers = itertools.count(1)
+        self._outside: sqlite3.Connection | None = None
         self._is_over = asyncio.Event()
         """Set when a promise is broken: what comes after it says little."""
         self._keepers: list[asyncio.Task[None]] = []
@@ -176,15 +177,22 @@ class World:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Look into the database from outside."""
-        db = sqlite3.connect(self.path)
+        if self._outside is None:
+            self._outside = sqlite3.connect(self.path)
         try:
-            return db.execute(sql).fetchall()
+            return self._outside.execute(sql).fetchall()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return []
             raise
         finally:
-            db.close()
+            if self.loop.is_closed():
+                self._look_away()
+
+    def _look_away(self) -> None:
+        if self._outside is not None:
+            self._outside.close()
+            self._outside = None
 
     # -- the app ------------------------------------------------------------------------------------------------
 
@@ -231,6 +239,7 @@ class World:
         for replica in self.replicas:
             replica.is_dead = True
             replica.store.kill()
+        self._look_away()
         self.loop.resume_all()
         self.loop.set_exception_handler(lambda _loop, _context: None)
         self.loop.grant(10_000)
