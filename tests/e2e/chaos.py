@@ -44,6 +44,7 @@ Kind = Literal[
     "database kill",
     "database immediate",
     "database fast",
+    "database away",
     "database pause",
 ]
 
@@ -128,6 +129,7 @@ def plan_troubles(chance: random.Random, kinds: Sequence[Kind], *, gap_s: float)
         "pause": lambda: longer_s + chance.uniform(0, 2),
         "short pause": lambda: chance.uniform(0.2, TAKE_OVER_S / 2),
         "app": lambda: chance.uniform(0, 1),
+        "database away": lambda: longer_s,
         "database pause": lambda: chance.choice([0.5, longer_s]),
     }
 
@@ -269,7 +271,7 @@ class World:
         match trouble.kind:
             case "database pause":
                 self.postgres.pause()
-            case "database kill":
+            case "database kill" | "database away":
                 self.postgres.kill()
             case "database immediate":
                 self.postgres.stop("immediate")

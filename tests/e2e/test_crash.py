@@ -79,6 +79,6 @@ def test_nothing_is_lost_on_sqlite_for_minutes(tmp_path: Path, seed: int) -> Non
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [2, 3])
 def test_nothing_is_lost_on_postgres_for_minutes(tmp_path: Path, seed: int, postgres: Postgres, count: int) -> None:
-    kinds: tuple[Kind, ...] = (*ON_POSTGRES, "short pause", "database fast", "database pause")
+    kinds: tuple[Kind, ...] = (*ON_POSTGRES, "short pause", "database fast", "database away", "database pause")
 
     endure(replicas_on(postgres, tmp_path, count=count), seed, kinds * 6, gap_s=1)
