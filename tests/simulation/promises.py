@@ -178,7 +178,8 @@ class Promises:
             is_reaped = any(isinstance(request, ReapRequest) for request in requests)
             for id in gone:
                 self._world.tell("gone", replica=id)
-                if is_reaped and self._is_well(self._ids[id], TAKE_OVER_S):
+                is_its_name = self._ids[id].store.replica_id == id  # else it has entered anew
+                if is_reaped and is_its_name and self._is_well(self._ids[id], TAKE_OVER_S):
                     self._world.fail(f"{id} was reaped, and lives")
                 self._abandoned.update(self._made.pop(id, ()))
         if not all(isinstance(request, BeatRequest) for request in requests):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from stepwell.store.interface import IngestRequest
+from stepwell.store.interface import ClaimRequest, IngestRequest
 from tests.simulation.app import Program, Sleep, Step
 from tests.simulation.database import SharedStore
 from tests.simulation.faults import Faults
@@ -27,7 +27,8 @@ class Stage(World):
     def __init__(self, seed: int, folder: Path, scene: Scene, steps: tuple[Step | Sleep, ...], replicas: int) -> None:
         program = Program("one-f", steps, 1, 2, ("a",))
         super().__init__(seed, folder, faults=Faults(), replicas=replicas, programs=[program])
-        self.calls_per_app_max = 100
+        self.calls_per_app_max = 1_000  # more than one claim asks for
+        self.writer_count = 3
         self._scene = scene
 
     async def _play(self) -> None:
@@ -191,30 +192,59 @@ def test_replicas_do_not_declare_each_other_dead_after_an_outage(play) -> None:
     assert not stage.promises.gone
 
 
-def test_a_job_that_was_given_back_before_its_commit_was_answered_is_not_begun(play) -> None:
-    """It looks like an orphan for long enough to be released; by the time of the answer another replica may have it."""
+@pytest.mark.parametrize(("kind", "late_s"), [(IngestRequest, 12.0), (ClaimRequest, 8.0)])
+def test_a_job_that_was_given_back_before_its_commit_was_answered_is_not_begun(play, kind: type, late_s: float) -> None:
+    """It looks like an orphan for long enough to be released; by the time of the answer it may be leased anew."""
 
     async def scene(stage: Stage) -> None:
         for replica in stage.serving:
             assert isinstance(replica.store, SharedStore)
             replica.store._many._write = answering_late(replica.store)  # pyright: ignore[reportAttributeAccessIssue]
-        await stage.send(1, "a")
-        await stage.until(lambda: stage.is_done)
-        await asyncio.sleep(30)
+        first = asyncio.create_task(stage.send(1, "a", delay_ms=0 if kind is IngestRequest else 1_000))
+        for number in range(2, 20):  # it looks for orphans only where anything was leased
+            await asyncio.sleep(1)
+            await stage.send(number, "a")
+        await first
 
     def answering_late(store: SharedStore) -> Any:
+        is_first = True
+
         async def write(number: int, requests: Any) -> Any:
+            nonlocal is_first
             results = await store._write_late(number, requests)
-            if any(isinstance(request, IngestRequest) for request in requests):
-                await asyncio.sleep(12)
+            has_leased = any(result.claimed or result.leased for result in results)
+            if is_first and has_leased and any(isinstance(request, kind) for request in requests):
+                is_first = False
+                await asyncio.sleep(late_s)
             return results
 
         return write
 
+    stage = play(scene, Step("s"), replicas=1)
+
+    assert stage.bodies == 19
+    callers = [execution.caller for execution in stage.app.ledger.executions]
+    assert any(caller.endswith(".0.0.3") for caller in callers)  # the lease after the one that was given back
+    assert set(outcomes(stage)) == {"ok"}
+
+
+def test_a_database_that_is_slow_to_read_from_costs_no_beats(play) -> None:
+    async def scene(stage: Stage) -> None:
+        for replica in stage.serving:
+            assert isinstance(replica.store, SharedStore)
+            replica.store._read = reading_late(replica.store)
+        await asyncio.sleep(120)
+
+    def reading_late(store: SharedStore) -> Any:
+        async def read(plan: Any) -> Any:
+            await asyncio.sleep(25)
+            return store._read_now(plan)
+
+        return read
+
     stage = play(scene, Step("s"))
 
-    assert stage.bodies == 1
-    assert stage.app.ledger.executions[0].caller.endswith(".0.0.3")  # the lease after the one that was given back
+    assert not stage.promises.gone
 
 
 def test_an_idle_replica_asks_the_database_for_hardly_more_than_its_beats(play, monkeypatch) -> None:

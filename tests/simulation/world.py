@@ -165,7 +165,7 @@ class World:
         return self.chance.choice([0.0, 0.001, 0.003])
 
     def tell(self, what: str, **about: object) -> None:
-        details = " ".join(f"{key}={value}" for key, value in about.items())
+        details = " ".join(f"{key}={value}" for key, value in about.items()).replace(f"{self.path.parent}/", "")
         self.story.append(f"{self.loop.time():12.3f}  {what}  {details}".rstrip())
 
     def fail(self, promise: str) -> None:

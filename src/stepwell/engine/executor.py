@@ -199,6 +199,7 @@ class Executor:
     def claimed(self, claims: Sequence[Claimed]) -> None:
         """Take over jobs that were claimed from the queue; their slots are reserved already."""
         self.lease_count += len(claims)
+        claims = [claim for claim in claims if not self._is_disowned(claim.job)]
         self._held.update(_key(claim.job) for claim in claims)
         cold: list[Claimed] = []
         for claim in claims:
@@ -232,6 +233,14 @@ class Executor:
             if not live.state.run.status.is_final:
                 live.state.put(job)
         await self._work(live, job)
+
+    def _is_disowned(self, job: Job) -> bool:
+        """Tell whether a job was given back before it was handed over, and then forget it: its answer came too late."""
+        if _key(job) not in self._disowned:
+            return False
+        self._disowned.discard(_key(job))
+        self._release(job)
+        return True
 
     def _leased(self, job: Job, now: int) -> Job:
         self.lease_count += 1
@@ -281,10 +290,9 @@ class Executor:
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
-        if _key(job) in self._disowned:  # the answer to its commit came too late
-            self._disowned.discard(_key(job))
-            self._release(job)
-        elif live.state.run.status.is_final:  # it was cancelled since the job was claimed
+        if self._is_disowned(job):
+            return
+        if live.state.run.status.is_final:  # it was cancelled since the job was claimed
             self._warm.drop(live.state.run.id)
             self._release(job)
         elif job.kind is JobKind.TIMER:
@@ -371,9 +379,10 @@ class Executor:
         """
         async with live.lock:
             tries = 0
+            is_lost = False
             while True:
                 state = live.state
-                if not state.run.status.is_final and (job is None or _is_leased(state, job)):
+                if not state.run.status.is_final and not is_lost:
                     transition = compute(state)
                 elif dropped is not None:
                     transition = dropped(state)
@@ -404,6 +413,7 @@ class Executor:
                     self._warm.drop(state.run.id)
                     return False
                 await self._reload(live)
+                is_lost = job is not None and not _is_leased(live.state, job)
 
     async def _reload(self, live: LiveRun) -> None:
         """Read a run and the functions anew: a commit was stale. The run's lock must be held."""
@@ -574,7 +584,7 @@ def _with_error(
 
 
 def _is_leased(state: RunState, job: Job) -> bool:
-    """Tell whether a lease still holds, as far as a state knows.
+    """Tell whether a lease still holds, by a state that was read after it was given; one that is warm may be older.
 
     It doesn't where an earlier try went through although its outcome never arrived, or where others have the job now.
     """
