@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from ulid import ULID
 
 from stepwell.engine.transport.http import HttpTransport
 from stepwell.engine.watch import NoWatcher
@@ -99,6 +100,15 @@ def test_a_server_keeps_history_as_long_as_its_settings_say() -> None:
     janitor = engine._janitor
     assert janitor is not None
     assert janitor._retention == (RETENTION_MS, {"app-f": HOUR_MS, "app-g": None})
+
+
+def test_ids_are_made_by_the_databases_time_where_that_is_behind() -> None:
+    engine = make_engine(checked(Settings(is_dev=True)), Path("unused.db"), HttpTransport(), NoWatcher())
+
+    now = engine.clock.now() - 2 * HOUR_MS
+    engine.clock.set(now, engine.clock.elapsed())
+
+    assert now <= ULID.from_str(engine.ids()).milliseconds < now + HOUR_MS
 
 
 def test_a_retention_is_an_hour_at_least() -> None:

@@ -67,10 +67,12 @@ def make_store(settings: Settings, db: Path | str, replica_id: ReplicaId) -> Sto
 def make_engine(settings: Settings, db: Path | str, transport: HttpTransport, watcher: Watcher) -> Engine:
     """Make the engine of a server; it isn't started."""
     clock = Clock()
+    # From a source of its own: this machine's time may be ahead of the database's, by which all other ids are made.
+    replica_id = ReplicaId(IdSource(clock.now)())
     ids = IdSource(clock.now)
     retry_s = settings.retry_interval_s
     return Engine(
-        make_store(settings, db, ReplicaId(ids())),
+        make_store(settings, db, replica_id),
         transport,
         environment=settings.environment,
         clock=clock,
