@@ -36,22 +36,31 @@ class Faults:
     deafness_per_minute: float = 0.0
 
     @classmethod
+    def often(cls) -> Faults:
+        """Have everything go wrong often."""
+        faults = cls()
+        for name in vars(faults):
+            setattr(faults, name, _OFTEN.get(name, 0.02))
+        return faults
+
+    @classmethod
     def made_up(cls, chance: Random) -> Faults:
         """Choose a kind of trouble: each world has some faults often, some seldom, and some not at all."""
-        faults = cls()
-        often = {
-            "crash_per_minute": 4.0,
-            "pause_per_minute": 3.0,
-            "stop_per_minute": 3.0,
-            "clock_step": 0.05,
-            "slow": 0.1,
-            "outage_per_minute": 1.0,
-            "slowness_per_minute": 2.0,
-            "database_clock_step": 0.01,
-            "lost_news": 0.5,
-            "deafness_per_minute": 2.0,
-        }
-        for name in vars(faults):
-            likely = often.get(name, 0.02)
+        faults = cls.often()
+        for name, likely in vars(faults).items():
             setattr(faults, name, chance.choice([0.0, 0.0, likely / 4, likely]))
         return faults
+
+
+_OFTEN = {
+    "crash_per_minute": 4.0,
+    "pause_per_minute": 3.0,
+    "stop_per_minute": 3.0,
+    "clock_step": 0.05,
+    "slow": 0.1,
+    "outage_per_minute": 1.0,
+    "slowness_per_minute": 2.0,
+    "database_clock_step": 0.01,
+    "lost_news": 0.5,
+    "deafness_per_minute": 2.0,
+}

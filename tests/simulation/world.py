@@ -56,8 +56,8 @@ REST_BEAT_S = 3_600.0
 TURNS_MAX = 120_000
 """How many turns of the loop a world may take: several times what a busy one takes."""
 STARTS_MAX = 300
-LOSSES_MAX = 8
-"""How often work may get lost: fewer than the attempts in a row that a job may lose."""
+LOSSES_MAX = {"process": 6, "database": 2}
+"""How often work may get lost by what: fewer, in sum, than the attempts in a row that a job may lose."""
 REPLICAS = (0, 0, 1, 2, 2, 3, 3)
 """Of how many replicas worlds are; none is one that has its file to itself."""
 
@@ -97,7 +97,7 @@ class World:
         self.story: list[str] = []
         self.broken: list[str] = []
         self.is_troubled = True
-        self.losses_left = LOSSES_MAX
+        self._losses_left = dict(LOSSES_MAX)
         self.calls_per_app_max = self.chance.choice([1, 2, 4, 100])
         self.retry_constant_ms = self.chance.choice([None, 0, 1_000])
         self.loop = SimulatedLoop(Random(f"{seed}/loop"), turns_max=turns_max)
@@ -127,18 +127,19 @@ class World:
         likely = getattr(self.faults, fault)
         return self.is_troubled and likely > 0 and self.chance.random() < likely
 
-    def strikes_now(self, fault: str, *, loses: bool = False) -> bool:
-        """Tell whether a fault happens within this second. One that ``loses`` work does so only so often."""
-        likely = getattr(self.faults, fault)
-        if likely == 0 or (loses and self.losses_left == 0) or self.chance.random() >= likely / 60:
+    def strikes_now(self, fault: str, *, by: str | None = None) -> bool:
+        """Tell whether a fault happens within this second. What may lose work says ``by`` what, and does so seldom."""
+        if self.chance.random() >= getattr(self.faults, fault) / 60:
             return False
-        self.losses_left -= loses
-        return True
+        return by is None or self._may_lose(by)
 
     def may_crash(self, fault: str) -> bool:
-        if self.losses_left == 0 or not self.strikes(fault):
+        return self.strikes(fault) and self._may_lose("process")
+
+    def _may_lose(self, by: str) -> bool:
+        if self._losses_left[by] == 0:
             return False
-        self.losses_left -= 1
+        self._losses_left[by] -= 1
         return True
 
     def true_ms(self) -> int:
@@ -440,11 +441,11 @@ class World:
         if self.strikes("clock_step"):
             replica.skew_ms += self.chance.choice([-3_600_000, -500, 1_000, 3_600_000, 86_400_000])
             self.tell("the clock is set", replica=replica.number, skew_ms=replica.skew_ms)
-        if self.strikes_now("crash_per_minute", loses=True):
+        if self.strikes_now("crash_per_minute", by="process"):
             replica.crash("out of the blue")
-        elif not replica.is_paused and self.strikes_now("pause_per_minute", loses=True):
+        elif not replica.is_paused and self.strikes_now("pause_per_minute", by="process"):
             self.pause(replica)
-        elif replica.is_serving and self.strikes_now("stop_per_minute", loses=True):
+        elif replica.is_serving and self.strikes_now("stop_per_minute", by="process"):
             grace_s = self.chance.choice([0.0, 0.5, 5.0, 700.0])
             self.look_after(asyncio.create_task(replica.stop(grace_s)))
         elif self.strikes("forgotten_run") or self.chance.random() < self.faults.forgotten_run:
@@ -453,12 +454,11 @@ class World:
                 warm.drop(run_id)
 
     def _trouble_database(self) -> None:
-        if self.is_well and self.strikes_now("outage_per_minute", loses=True):
+        if self.is_well and self.strikes_now("outage_per_minute", by="database"):
             self.look_after(asyncio.create_task(self.be_down(self.chance.choice([1.0, 5.0, 12.0, 30.0]))))
         if self.is_well and self.strikes_now("slowness_per_minute"):
             self.look_after(asyncio.create_task(self._be_slow()))
-        if self.losses_left and self.strikes("database_clock_step"):
-            self.losses_left -= 1
+        if self.strikes("database_clock_step") and self._may_lose("database"):
             self.database.skew_ms += self.chance.choice([-3_600_000, -2_000, 1_000, 3_600_000, 86_400_000])
             self.database.is_stepped = True
             self.database.note_illness()
