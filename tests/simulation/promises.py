@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +62,8 @@ class Promises:
         """All calls of each replica. One that dies may have had an answer that it didn't commit yet."""
         self._out: dict[str, str] = {}
         """The call under way for each job."""
+        self._calls: Counter[tuple[Replica, str]] = Counter()
+        """How many calls each replica has under way, by app."""
         self._nows: dict[Replica, int] = {}
         self._free_since: dict[tuple[Any, ...], float] = {}
         """Since when each job that nobody has, at its generation, was seen so."""
@@ -120,13 +124,17 @@ class Promises:
             self.abandon(call.request_id)
             if not self._world.database.is_stepped:
                 self._world.fail(f"{id} makes a call after it was reaped")
+        self._calls[replica, _app_of(call)] += 1
+        if self._calls[replica, _app_of(call)] > self._world.calls_per_app_max:
+            self._world.fail(f"{id} makes more than {self._world.calls_per_app_max} calls to {_app_of(call)}")
         job = call.request_id.rpartition(".")[0]
         other = self._out.get(job)
         if other is not None and other not in self._abandoned:
             self._world.fail(f"two calls are made at the same time for job {job}: {other} and {call.request_id}")
         self._out[job] = call.request_id
 
-    def returned(self, _replica: Replica, call: OutgoingCall) -> None:
+    def returned(self, replica: Replica, call: OutgoingCall) -> None:
+        self._calls[replica, _app_of(call)] -= 1
         job = call.request_id.rpartition(".")[0]
         if self._out.get(job) == call.request_id:
             del self._out[job]
@@ -430,6 +438,10 @@ class Promises:
             "select run_id from step group by run_id having min(position) <> 0 or max(position) <> count(*) - 1"
         ):
             world.fail(f"{run_id}: its steps aren't numbered from 0 without gaps")
+
+
+def _app_of(call: OutgoingCall) -> str:
+    return urlsplit(call.url).netloc
 
 
 def _without_leases(jobs: Iterable[Job]) -> list[Any]:

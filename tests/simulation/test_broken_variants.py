@@ -22,6 +22,7 @@ from stepwell.engine.core.state import RunState
 from stepwell.engine.executor import Executor
 from stepwell.engine.membership import Membership
 from stepwell.engine.scheduler import Scheduler
+from stepwell.engine.slots import Slots
 from stepwell.store import group_commit, sqlite
 from stepwell.store.batch import Batch
 from stepwell.store.interface import CommitRequest, IngestRequest, LeaveRequest, Request, Result, Verdict
@@ -123,6 +124,14 @@ def handed_over_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def slots_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Executor, "_release", lambda self, job: None)
+
+
+def more_calls_than_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reserve(self: Slots, partition: str, count: int = 1) -> bool:
+        self._used[partition] = self._used.get(partition, 0) + count
+        return True
+
+    monkeypatch.setattr(Slots, "reserve", reserve)
 
 
 def leases_of_the_dead_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +305,7 @@ VARIANTS = [
     Variant(timer_dropped),
     Variant(handed_over_twice),
     Variant(slots_not_given_back),
+    Variant(more_calls_than_slots),
     Variant(leases_of_the_dead_kept, CRASHES),
     Variant(lost_attempts_use_up_retries, CRASHES),
     Variant(generation_not_raised, CRASHES),
