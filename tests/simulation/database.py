@@ -154,7 +154,7 @@ class SimulatedStore(SQLiteStore):
             self.replica.crash("after a commit")
             raise Killed
         if not self.replica.is_paused and world.may_crash("pause_after_commit"):
-            world.loop.run_as(None, world.pause, self.replica)
+            world.loop.run_as(None, world.trouble.pause, self.replica)
         return results
 
     def _read_now(self, plan: Reading[T]) -> T:

@@ -93,7 +93,7 @@ class FaultPoints:
             case Kind.UNKNOWN:
                 raise StoreUnavailable(self.kind)
             case _:
-                store.world.loop.run_as(None, store.world.pause, store.replica, PAUSE_S)
+                store.world.loop.run_as(None, store.world.trouble.pause, store.replica, PAUSE_S)
 
 
 PROGRAMS = (

@@ -108,7 +108,7 @@ def test_a_paused_replica_that_comes_back_writes_nothing_of_what_it_lost(play) -
         paused = stage.busy
         id = paused.store.replica_id
 
-        stage.pause(paused, 30.0)  # the answer arrives meanwhile
+        stage.trouble.pause(paused, 30.0)  # the answer arrives meanwhile
 
         await stage.until(lambda: stage.is_done, within_s=20)
         await stage.until(lambda: not paused.is_paused)
@@ -125,7 +125,7 @@ def test_a_short_pause_costs_nothing(play) -> None:
     async def scene(stage: Stage) -> None:
         await stage.send(1, "a")
         await stage.until(lambda: stage.bodies == 1)
-        stage.pause(stage.busy, 6.0)
+        stage.trouble.pause(stage.busy, 6.0)
 
     stage = play(scene, Step("s", took_ms=3_000))
 
@@ -184,7 +184,7 @@ def test_replicas_do_not_declare_each_other_dead_after_an_outage(play) -> None:
             await stage.send(number, "a")
         await stage.until(lambda: stage.bodies == 6)
 
-        await stage.be_down(30.0)
+        await stage.trouble.be_down(30.0)
 
     stage = play(scene, Step("s", took_ms=5_000), replicas=3)
 

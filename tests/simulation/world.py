@@ -33,11 +33,12 @@ from stepwell.protocol.ids import EventId, RunId
 from stepwell.protocol.sync import SyncBody
 from stepwell.store.interface import SyncRequest
 from tests.simulation.app import Program, SimulatedApp, make_program
-from tests.simulation.database import Database, Killed, SharedStore
+from tests.simulation.database import Database, Killed
 from tests.simulation.faults import Faults
 from tests.simulation.loop import NoRest, NothingLeft, SimulatedLoop
 from tests.simulation.promises import Promises
 from tests.simulation.replica import DEV, Replica
+from tests.simulation.trouble import TROUBLE_S, Trouble
 
 if TYPE_CHECKING:
     from tests.simulation.points import FaultPoints
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 T0 = 1_767_225_600_000
-TROUBLE_S = 180.0
-"""How long things go wrong."""
 SETTLE_S = 45.0
 """After which a lost piece of news costs nothing any more."""
 REST_S_MAX = 60 * 86_400.0
@@ -106,6 +105,7 @@ class World:
         """What the app serves. The first one's failures are handled by ``one-failure``."""
         self.app = SimulatedApp(self.programs, self.promises.began, self.fail)
         self.database = Database(self)
+        self.trouble = Trouble(self)
         self.replicas: list[Replica] = []
         """All that live, in whatever state."""
         self._numbers = itertools.count(1)
@@ -131,12 +131,13 @@ class World:
         """Tell whether a fault happens within this second. What may lose work says ``by`` what, and does so seldom."""
         if self.chance.random() >= getattr(self.faults, fault) / 60:
             return False
-        return by is None or self._may_lose(by)
+        return by is None or self.may_lose(by)
 
     def may_crash(self, fault: str) -> bool:
-        return self.strikes(fault) and self._may_lose("process")
+        return self.strikes(fault) and self.may_lose("process")
 
-    def _may_lose(self, by: str) -> bool:
+    def may_lose(self, by: str) -> bool:
+        """Tell whether work may still get lost by a process, or by the database, and count it."""
         if self._losses_left[by] == 0:
             return False
         self._losses_left[by] -= 1
@@ -267,7 +268,7 @@ class World:
         self.keep_all()
         await self.ask(self.sync_all)
         actors = [asyncio.create_task(self._send(number)) for number in range(self.chance.randint(3, 12))]
-        actors += [asyncio.create_task(work) for work in (self._meddle(), self._trouble(), self.promises.watch())]
+        actors += [asyncio.create_task(work) for work in (self._meddle(), self.trouble.run(), self.promises.watch())]
         await asyncio.gather(*actors)
         await self.all_serve()
         self.leave_alone(self.replica_count)
@@ -423,84 +424,6 @@ class World:
         is_cancelled = await self.ask(lambda engine: engine.cancel(run_id))
         if self.query(f"select 1 from run where id = '{run_id}' and ended_at is null"):
             self.fail(f"{run_id}: it goes on after it was cancelled, which was answered by {is_cancelled}")
-
-    # -- trouble ------------------------------------------------------------------------------------------------
-
-    async def _trouble(self) -> None:
-        """Let things go wrong, each second, until the trouble is over."""
-        while self.loop.time() < TROUBLE_S:
-            await asyncio.sleep(1)
-            for replica in list(self.replicas):
-                self._trouble_process(replica)
-            if self.is_shared:
-                self._trouble_database()
-        self.is_troubled = False
-        self.tell("the trouble is over")
-
-    def _trouble_process(self, replica: Replica) -> None:
-        if self.strikes("clock_step"):
-            replica.skew_ms += self.chance.choice([-3_600_000, -500, 1_000, 3_600_000, 86_400_000])
-            self.tell("the clock is set", replica=replica.number, skew_ms=replica.skew_ms)
-        if self.strikes_now("crash_per_minute", by="process"):
-            replica.crash("out of the blue")
-        elif not replica.is_paused and self.strikes_now("pause_per_minute", by="process"):
-            self.pause(replica)
-        elif replica.is_serving and self.strikes_now("stop_per_minute", by="process"):
-            grace_s = self.chance.choice([0.0, 0.5, 5.0, 700.0])
-            self.look_after(asyncio.create_task(replica.stop(grace_s)))
-        elif self.strikes("forgotten_run") or self.chance.random() < self.faults.forgotten_run:
-            warm = replica.engine._executor._warm
-            for run_id in list(warm._runs):
-                warm.drop(run_id)
-
-    def _trouble_database(self) -> None:
-        if self.is_well and self.strikes_now("outage_per_minute", by="database"):
-            self.look_after(asyncio.create_task(self.be_down(self.chance.choice([1.0, 5.0, 12.0, 30.0]))))
-        if self.is_well and self.strikes_now("slowness_per_minute"):
-            self.look_after(asyncio.create_task(self._be_slow()))
-        if self.strikes("database_clock_step") and self._may_lose("database"):
-            self.database.skew_ms += self.chance.choice([-3_600_000, -2_000, 1_000, 3_600_000, 86_400_000])
-            self.database.is_stepped = True
-            self.database.note_illness()
-            self.tell("the database's clock is set", skew_ms=self.database.skew_ms)
-        for replica in self.serving:
-            if isinstance(replica.store, SharedStore) and self.strikes_now("deafness_per_minute"):
-                self.look_after(asyncio.create_task(self._be_deaf(replica.store)))
-
-    def pause(self, replica: Replica, for_s: float | None = None) -> None:
-        """Pause a replica for a while."""
-        replica.pause()
-        self.promises.silent(replica)
-        self.look_after(asyncio.create_task(self._resume(replica, for_s)))
-
-    async def _resume(self, replica: Replica, after_s: float | None) -> None:
-        await asyncio.sleep(self.chance.choice([0.5, 3.0, 7.0, 9.0, 12.0, 40.0]) if after_s is None else after_s)
-        replica.resume()
-
-    async def be_down(self, for_s: float) -> None:
-        self.tell("the database is down")
-        self.database.is_down = True
-        self.database.note_illness()
-        await asyncio.sleep(for_s)
-        self.tell("the database is up")
-        self.database.is_down = False
-        self.database.note_illness()
-        self.database.reconnect_news()
-
-    async def _be_slow(self) -> None:
-        self.tell("the database is slow")
-        self.database.is_slow = True
-        self.database.note_illness()
-        await asyncio.sleep(self.chance.choice([2.0, 10.0, 20.0]))
-        self.tell("the database is quick")
-        self.database.is_slow = False
-        self.database.note_illness(8)  # for what is on its way
-
-    async def _be_deaf(self, store: SharedStore) -> None:
-        store.is_deaf = True
-        await asyncio.sleep(self.chance.choice([3.0, 40.0]))
-        if store in self.database.stores:
-            self.loop.run_as(store.replica, self.loop.call_soon, store.reconnect_news)
 
     # -- rest ---------------------------------------------------------------------------------------------------
 
