@@ -69,9 +69,9 @@ class Narrator:
         event = intake.event
         if event.is_internal and not functions:
             return
-        if not intake.is_stored:
-            self._offset_ms = event.received_at - real_ms()
         if self._has_room("event"):
+            if not intake.is_stored:
+                self._offset_ms = event.received_at - real_ms()
             word, subject, started = _said_of(intake, functions, skipped)
             self._say(word, subject, started)
         for run, function in zip(intake.runs, functions, strict=True) if skipped else ():

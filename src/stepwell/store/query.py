@@ -35,16 +35,13 @@ class Statement(NamedTuple):
 
 
 class Query(NamedTuple):
-    """One named query: its text, and the columns of ``v`` with their types, if it reads rows."""
+    """One named query: its text, the columns of ``v`` with their types, if it reads rows, and its parameters."""
 
     name: str
     text: str
     columns: tuple[tuple[str, str], ...]
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameters in the order in which the text names them."""
-        return tuple(_PARAMETER.findall(self.text))
+    parameters: tuple[str, ...]
+    """In the order in which the text names them."""
 
     def sqlite(self, row_count: int = 0) -> str:
         """Return the text with ``?`` for each parameter: those of the rows come first."""
@@ -97,4 +94,4 @@ def _parse(name: str, body: str) -> Query:
         declared = rows.group(1).replace("\n--", " ").split(",")
         columns = tuple((column.split()[0], column.split()[1]) for column in declared)
     text = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
-    return Query(name, text, columns)
+    return Query(name, text, columns, tuple(_PARAMETER.findall(text)))
