@@ -611,6 +611,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
     request_id = f"{run.id}.{attempt_id(job)}"
     body = call_body(
         run_id=run.id,
+        function_id=run.function_id,
         job_id=f"{run.id}.{job.id}",
         request_id=request_id,
         generation=job.attempt + 1,

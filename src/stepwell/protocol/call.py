@@ -26,8 +26,11 @@ class CallContext(msgspec.Struct, frozen=True):
     stack: Stack | None = None
     disable_immediate_execution: bool = False
     env: str = ""
+    fn_id: str = ""
+    qi_id: str = ""
     job_id: str = ""
     request_id: str = ""
+    generation_id: int | None = None
 
 
 class CalledEvent(msgspec.Struct, frozen=True):
@@ -61,6 +64,7 @@ decode_events: Final = msgspec.json.Decoder(list[CalledEvent]).decode
 def call_body(
     *,
     run_id: str,
+    function_id: str,
     job_id: str,
     request_id: str,
     generation: int,
@@ -79,7 +83,7 @@ def call_body(
     """Join the body of a call in JCS form from canonical pieces.
 
     ``memo`` is the sorted ``"<step id>":<value>`` members of ``steps``; with ``use_api`` it is left out and the SDK
-    fetches it (protocol 4.3). There is no ``ctx.fn_id``: TypeScript 4 checkpoints when it is there (protocol 7.1).
+    fetches it (protocol 4.3). SDKs checkpoint because ``ctx.fn_id`` and ``ctx.qi_id`` are there (protocol 7.1).
     """
     is_api = b"true" if use_api else b"false"
     job = encode_text(job_id)
@@ -89,6 +93,8 @@ def call_body(
             b"true" if disable_immediate_execution else b"false",
             b',"env":',
             encode_text(environment),
+            b',"fn_id":',
+            encode_text(function_id),
             b',"generation_id":%d,"job_id":' % generation,
             job,
             b',"max_attempts":%d,"qi_id":' % max_attempts,

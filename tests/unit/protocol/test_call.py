@@ -51,7 +51,7 @@ def test_an_event_is_joined_as_the_standard_has_it(event: dict[str, Any]) -> Non
 @given(
     events=st.lists(EVENTS, min_size=1, max_size=2),
     memo=st.dictionaries(IDS, VALUES, max_size=4),
-    names=st.tuples(TEXT, TEXT, TEXT, TEXT),
+    names=st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT),
     numbers=st.tuples(st.integers(0, 20), st.integers(1, 21), st.integers(0, 1000), st.integers(1, 99)),
     version=st.sampled_from([-1, 0, 1, 2]),
     flags=st.tuples(st.booleans(), st.booleans()),
@@ -59,18 +59,19 @@ def test_an_event_is_joined_as_the_standard_has_it(event: dict[str, Any]) -> Non
 def test_a_call_is_joined_as_the_standard_has_it(
     events: list[dict[str, Any]],
     memo: dict[str, Any],
-    names: tuple[str, str, str, str],
+    names: tuple[str, str, str, str, str],
     numbers: tuple[int, int, int, int],
     version: int,
     flags: tuple[bool, bool],
 ) -> None:
-    run_id, job_id, request_id, environment = names
+    run_id, function_id, job_id, request_id, environment = names
     attempt, max_attempts, current, generation = numbers
     is_planned, use_api = flags
     stack = list(memo)
 
     body = call_body(
         run_id=run_id,
+        function_id=function_id,
         job_id=job_id,
         request_id=request_id,
         generation=generation,
@@ -96,6 +97,7 @@ def test_a_call_is_joined_as_the_standard_has_it(
         "ctx": {
             "run_id": run_id,
             "env": environment,
+            "fn_id": function_id,
             "step_id": "step",
             "attempt": attempt,
             "max_attempts": max_attempts,
