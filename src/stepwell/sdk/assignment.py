@@ -16,7 +16,7 @@ from stepwell.protocol.ids import DISCOVER, StepId, step_hash
 from stepwell.sdk.current import RUNNING, RunningStep
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, exc_info, failed
-from stepwell.sdk.step import Wanted
+from stepwell.sdk.wanted import Wanted
 
 log: Final = logging.getLogger("stepwell")
 
@@ -65,7 +65,7 @@ def check_use(wanted: Wanted, assignment: Assignment) -> None:
         raise StepUsageError(
             f"a step of function {assignment.function_id!r} has the id {wanted.name!r}; give it a text"
         )
-    if wanted.sleep is None and not callable(wanted.body):
+    if wanted.asked is None and not callable(wanted.body):
         raise StepUsageError(
             f"step {wanted.name!r} of function {assignment.function_id!r} was given no callable:"
             f" write step.run({wanted.name!r}, fn, arguments…), without calling fn"

@@ -17,9 +17,9 @@ from stepwell.limits import RETRY_AFTER_MS_MAX, STEP_OUTPUT_BYTES_MAX
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import StepId
-from stepwell.protocol.ops import Op, OpCode
+from stepwell.protocol.ops import RACE, Op, OpCode
 from stepwell.sdk.serialise import NotSerialisable, encode
-from stepwell.sdk.step import Wanted
+from stepwell.sdk.wanted import Wanted
 
 TRACEBACK_CHARS_MAX: Final = 32_768
 _OURS: Final = ("stepwell.sdk.", "concurrent.futures.")
@@ -67,9 +67,10 @@ def returned(value: object, function_id: str) -> Outcome:
 
 def planned(id: StepId, wanted: Wanted) -> Op:
     """Return the op that reports a step without running it."""
-    if wanted.sleep is not None:
-        return Op(id=id, op=OpCode.SLEEP, name=wanted.sleep, display_name=wanted.name)
-    return Op(id=id, op=OpCode.STEP_PLANNED, name=wanted.name, display_name=wanted.name, opts=_opts(wanted))
+    asked = wanted.asked
+    if asked is None:
+        return Op(id=id, op=OpCode.STEP_PLANNED, name=wanted.name, display_name=wanted.name, opts=_opts(wanted))
+    return Op(id=id, op=asked.op, name=asked.name or wanted.name, display_name=wanted.name, opts=_opts(wanted))
 
 
 def ran(id: StepId, wanted: Wanted, value: object, function_id: str) -> Found:
@@ -181,7 +182,14 @@ def _traceback(error: BaseException) -> str:
 
 
 def _opts(wanted: Wanted) -> Json:
-    return None if wanted.type is None else {"type": wanted.type}
+    opts: dict[str, Json] = {}
+    if wanted.asked is not None and wanted.asked.opts is not None:
+        opts |= wanted.asked.opts
+    if wanted.type is not None:
+        opts["type"] = wanted.type
+    if wanted.is_raced:
+        opts["parallelMode"] = RACE
+    return opts or None
 
 
 def _too_large(body: bytes) -> str:

@@ -46,8 +46,8 @@ from stepwell.sdk.assignment import (
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
-from stepwell.sdk.step import Wanted
 from stepwell.sdk.tasks import FAMILY, Family, Task, track
+from stepwell.sdk.wanted import Wanted
 
 QUIET_TURNS: Final = 6
 """Turns of the loop in which nothing of the handler happens before it counts as quiet. A result passes through one turn
@@ -205,7 +205,7 @@ class AsyncReplay:
 
     async def _execute(self, called: Called) -> Outcome:
         """Run a step's body in the context of its caller, while the caller waits."""
-        if called.wanted.sleep is not None:
+        if called.wanted.body is None:
             return Found([planned(called.id, called.wanted)])
         context = called.context
         context.run(FAMILY.set, None)

@@ -24,7 +24,7 @@ from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, f
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
-from stepwell.sdk.step import Wanted
+from stepwell.sdk.wanted import Wanted
 
 _AFTER: Final = "\x1f"  # a unit separator: no one has it in an id
 

@@ -19,32 +19,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from stepwell.errors import DurationError, StepUsageError
 from stepwell.limits import DAY_MS, SLEEP_MS_MAX
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import Duration, duration_ms, duration_text, time_text
+from stepwell.protocol.ops import OpCode
 from stepwell.sdk.current import current_step
 from stepwell.sdk.event import Event, Sendable, sendables
+from stepwell.sdk.wanted import Asked, Wanted
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SEND_TYPE = "step.sendEvent"
-
-
-class Wanted(NamedTuple):
-    """A step as a handler calls it: something to run, or a sleep."""
-
-    name: str
-    body: Callable[..., Any] | None = None
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = MappingProxyType({})
-    sleep: str | None = None
-    """A duration, or an RFC 3339 time."""
-    type: str | None = None
 
 
 class AsyncSteps(Protocol):
@@ -195,7 +184,7 @@ def sleeping(id: str, duration: Duration) -> Wanted:
         raise StepUsageError(f"step {id!r}: {error}") from None
     if ms > SLEEP_MS_MAX:
         raise StepUsageError(f"step {id!r} sleeps {duration!r}; the most is {SLEEP_MS_MAX // DAY_MS} days")
-    return Wanted(id, sleep=duration_text(ms))
+    return Wanted(id, asked=Asked(OpCode.SLEEP, name=duration_text(ms)))
 
 
 def sleeping_until(id: str, time: datetime.datetime | str) -> Wanted:
@@ -206,4 +195,4 @@ def sleeping_until(id: str, time: datetime.datetime | str) -> Wanted:
         raise StepUsageError(f"step {id!r}: {time!r} is not a time; write it like 2030-01-31T09:00:00Z") from None
     if at.tzinfo is None:
         raise StepUsageError(f"step {id!r}: {time!r} has no time zone; add one (Z, +02:00, datetime.UTC)")
-    return Wanted(id, sleep=time_text(round(at.timestamp() * 1000)))
+    return Wanted(id, asked=Asked(OpCode.SLEEP, name=time_text(round(at.timestamp() * 1000))))
