@@ -30,13 +30,36 @@ TRIGGER_EVENT_CHARS_MAX: Final = 255
 CRON_CHARS_MAX: Final = 255
 EXPRESSION_CHARS_MAX: Final = 10_000
 EXPRESSION_STEPS_MAX: Final = 10_000  # comprehension iterations of one evaluation
+WAIT_PATH_BYTES_MAX: Final = 256  # of a condition's indexed path and value: PostgreSQL's index rows end at 2.7 kB
+WAIT_VALUE_BYTES_MAX: Final = 1_024
 RETRIES_MAX: Final = 20
 RETRIES_DEFAULT: Final = 4
+
+# Flow control (protocol 3.4, 11).
+FLOW_COUNT_MAX: Final = 1_000_000_000  # any limit or burst: beyond it, it is a mistake
+FLOW_PERIOD_MS_MIN: Final = SECOND_MS
+THROTTLE_PERIOD_MS_MAX: Final = 7 * DAY_MS
+RATE_PERIOD_MS_MAX: Final = DAY_MS
+RATE_LOG_MAX: Final = 1_000  # starts that are remembered one by one; of more, how many there were in small spans
+DEBOUNCE_PERIOD_MS_MAX: Final = 7 * DAY_MS
+BATCH_SIZE_MIN: Final = 2
+BATCH_SIZE_MAX: Final = 100
+BATCH_TIMEOUT_MS_MAX: Final = 10 * MINUTE_MS
+BATCH_BYTES_MAX: Final = 10 * MIB  # a batch that has as much starts; its last event may bring it over
+PRIORITY_MS_MAX: Final = 600 * SECOND_MS  # either way
+CONCURRENCY_RULES_MAX: Final = 2  # of each kind
+CANCEL_RULES_MAX: Final = 5
+RUN_TIMEOUT_MS_MAX: Final = 366 * DAY_MS  # of a run, a cancel rule, a debounce
+JITTER_MS_MIN: Final = SECOND_MS
+JITTER_MS_MAX: Final = 5 * MINUTE_MS
+PARTITIONS_CACHED: Final = 65_536  # a few hundred bytes each
 
 # Runs (protocol 4.9.5).
 STEPS_PER_RUN_MAX: Final = 1_000  # the default of a setting
 STATE_BYTES_MAX: Final = 32 * MIB
 STEP_OUTPUT_BYTES_MAX: Final = 4 * MIB
+STEP_INPUT_BYTES_MAX: Final = 4 * MIB
+SIGNAL_NAME_CHARS_MAX: Final = 512  # a name is an index key
 USE_API_BYTES: Final = 4 * MIB  # larger state isn't sent in the call: the SDK fetches it (protocol 4.3)
 REPLY_BYTES_MAX: Final = 8 * MIB
 OPS_PER_REPLY_MAX: Final = 5_000
@@ -54,6 +77,13 @@ RESPONSE_HEAD_BYTES_MAX: Final = 64 * KIB  # headers of one answer: several time
 CALLS_PER_APP_MAX: Final = 100  # calls in flight to one app from one replica; the default of a setting
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
 REDIRECTS_MAX: Final = 3
+
+# Requests for steps (protocol 4.8); an answer is bounded as a step's output.
+FETCH_TIMEOUT_MS: Final = 15 * MINUTE_MS  # with all redirects; clients of models' providers wait for 10 minutes
+FETCH_OPTIONS_BYTES_MAX: Final = 4 * MIB  # protocol 4.9.5: a step's input
+FETCH_URL_CHARS_MAX: Final = 16 * KIB  # servers take 8 to 16
+FETCH_HEADERS_CHARS_MAX: Final = 64 * KIB
+FETCH_ERROR_CHARS_MAX: Final = 16 * KIB  # of a refusal's text, which an error holds twice
 
 # The store.
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock

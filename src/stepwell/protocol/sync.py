@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -41,14 +41,108 @@ class StepConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: Retries | None = None
 
 
+class ConcurrencyConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many calls are in progress at a time, for each value of ``key``. 0 is no limit.
+
+    Or the newer form of it: ``fn`` counts whole runs, ``step`` calls.
+    """
+
+    limit: int | None = None
+    key: str | None = None
+    scope: str | int | None = None
+    """``fn``, ``env`` or ``account``; or 0, 1, 2."""
+    fn: list[ConcurrencyConfig] | None = None
+    step: list[ConcurrencyConfig] | None = None
+
+
+ConcurrencyForm: TypeAlias = int | ConcurrencyConfig | list[ConcurrencyConfig] | None
+
+
+class ThrottleConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Starts are spread: ``limit`` in each ``period`` (a duration), and ``burst`` at once."""
+
+    limit: int
+    period: str
+    burst: int | None = None
+    key: str | None = None
+
+
+class RateLimitConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Starts beyond ``limit`` in a ``period`` (a duration) are skipped."""
+
+    limit: int
+    period: str
+    key: str | None = None
+
+
+class DebounceConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A start waits until no event came for ``period``, but no longer than ``timeout`` (both durations)."""
+
+    period: str
+    key: str | None = None
+    timeout: str | None = None
+
+
+class BatchConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One run for up to ``max_size`` events, or for those that came within ``timeout`` (a duration) of the first."""
+
+    max_size: int
+    timeout: str
+    key: str | None = None
+    condition: str | None = msgspec.field(default=None, name="if")
+
+
+class PriorityConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``run``: an expression for the seconds by which a run goes before others of its function."""
+
+    run: str | None = None
+
+
+class CancelConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that cancels a run, until ``timeout`` (a duration) after the run was made."""
+
+    event: str
+    condition: str | None = msgspec.field(default=None, name="if")
+    timeout: str | None = None
+
+
+class TimeoutsConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Durations after which a run that has not started, or not ended, is cancelled."""
+
+    start: str | None = None
+    finish: str | None = None
+
+
+class SingletonConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One unfinished run for each value of ``key``. ``mode`` is ``skip`` or ``cancel``; or 0, 1."""
+
+    mode: str | int
+    key: str | None = None
+
+
 class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A function as it is registered (protocol 3.4). Unknown and unused fields are kept by the server as they came."""
+    """A function as it is registered (protocol 3.4). Unknown and unused fields are kept by the server as they came.
+
+    Flow control is here as it is written; ``engine/core/rules.py`` checks and reads it.
+    """
 
     id: str
     steps: dict[str, StepConfig]
     name: str | None = None
     triggers: list[Trigger] = []
     retries: int | None = None
+    concurrency: ConcurrencyForm = None
+    run_concurrency: ConcurrencyForm = None
+    """Ours: how many runs are between their first call and their end at a time."""
+    throttle: ThrottleConfig | None = None
+    rate_limit: RateLimitConfig | None = None
+    debounce: DebounceConfig | None = None
+    batch_events: BatchConfig | None = None
+    priority: PriorityConfig | None = None
+    idempotency: str | None = None
+    cancel: list[CancelConfig] | None = None
+    timeouts: TimeoutsConfig | None = None
+    singleton: SingletonConfig | None = None
 
     @property
     def url(self) -> str:
