@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from stepwell.protocol import headers
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.event import SendReply
 from stepwell.protocol.signature import bearer
+from stepwell.sdk.connections import AsyncConnections, Exchange, SyncConnections, has_proxy
 from stepwell.sdk.event import Event, as_object, encode_events
 from stepwell.sdk.settings import Settings
 from stepwell.sdk.version import SDK
@@ -33,6 +35,7 @@ SEND_BACKOFF_S: Final = 0.1
 CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 MESSAGE_CHARS_MAX: Final = 500
+_TIMEOUTS_S: Final = {"connect": CONNECT_TIMEOUT_S, "read": REPLY_TIMEOUT_S, "write": REPLY_TIMEOUT_S}
 
 _decode_sent: Final = msgspec.json.Decoder(SendReply).decode
 
@@ -93,6 +96,8 @@ class Client:
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
+        self._fast_sync = SyncConnections()
+        self._fast: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnections] = weakref.WeakKeyDictionary()
 
     async def send(self, events: list[Event]) -> list[str]:
         """Send events and return their ids.
@@ -154,11 +159,34 @@ class Client:
             return _unreachable(error)
         return Incoming(response.status_code, response.content)
 
+    async def fetch_fast(self, request: Outgoing) -> Incoming:
+        """Make one request to the API as ``fetch`` does, on connections that cost less where nothing forbids them."""
+        if not self._is_direct:
+            return await self.fetch(request)
+        loop = asyncio.get_running_loop()
+        connections = self._fast.get(loop)
+        if connections is None:
+            connections = self._fast[loop] = AsyncConnections()
+        return Incoming(*await connections.send(_exchange(request)))
+
+    def fetch_fast_sync(self, request: Outgoing) -> Incoming:
+        """Make one request as ``fetch_fast`` does, and block meanwhile."""
+        if not self._is_direct:
+            return self.fetch_sync(request)
+        return Incoming(*self._fast_sync.send(_exchange(request)))
+
+    @functools.cached_property
+    def _is_direct(self) -> bool:
+        return self._transport is None and not has_proxy(self._settings.api_url(""))
+
     async def aclose(self) -> None:
         """Close the connections of the running loop, and those of sync code."""
-        client = self._async.pop(asyncio.get_running_loop(), None)
+        loop = asyncio.get_running_loop()
+        client, fast = self._async.pop(loop, None), self._fast.pop(loop, None)
         if client is not None:
             await client.aclose()
+        if fast is not None:
+            await fast.aclose()
         self.close()
 
     def close(self) -> None:
@@ -167,6 +195,7 @@ class Client:
             client, self._sync = self._sync, None
         if client is not None:
             client.close()
+        self._fast_sync.close()
 
     def _delays(self) -> Iterator[float | None]:
         """Yield the wait after each attempt; None after the last."""
@@ -204,6 +233,22 @@ class Client:
         if not keys or self._settings.is_dev:
             return [Outgoing(method, url, plain, body)]
         return [Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body) for key in keys]
+
+
+def with_fallback_key(requests: list[Outgoing]) -> Generator[Outgoing, Incoming | None, Incoming]:
+    """Make the first request; when its key is refused, the next, which has the fallback key."""
+    answer = yield requests[0]
+    for request in requests[1:]:
+        assert answer is not None
+        if answer.status not in (401, 403):
+            break
+        answer = yield request
+    assert answer is not None
+    return answer
+
+
+def _exchange(request: Outgoing) -> Exchange:
+    return Exchange(request.method, request.url, request.headers, request.body, _TIMEOUTS_S)
 
 
 def _timeout() -> httpx2.Timeout:

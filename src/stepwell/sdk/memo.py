@@ -33,6 +33,12 @@ class Memo:
         """User code has asked for all that is known: what it does from here on is new."""
         return not self._unseen
 
+    def add(self, id: str, data: Json) -> None:
+        """Note what a step gave in this call."""
+        self._position[id] = len(self._position)
+        self._steps[id] = {"data": data}
+        self._inputs.pop(id, None)
+
     def position(self, id: str) -> int:
         """Return the place of a known step in the order of completion; what isn't in the stack comes last."""
         return self._position.get(id, len(self._position))
