@@ -9,6 +9,7 @@ the handler can't go on by itself: until no task of it is ready to run. Then, in
    twice gets its indexes in the same order in every replay.
 2. Otherwise steps that aren't known are what to do next. One runnable step alone runs now, while the handler waits at it
    (what it opened stays open: ``async with client: await step.run("get", client.get, url)``). Several are reported.
+   Where the server takes checkpoints, the handler then gets the result of its one step, and goes on.
 3. Nothing called, and not done: a task waits for I/O of its own, and the driver for it.
 
 Then the root task is cancelled, the reply is made, and the memo will tell the rest next time. Cancelling is the only thing
@@ -43,6 +44,7 @@ from stepwell.sdk.assignment import (
     running,
     unexpected,
 )
+from stepwell.sdk.checkpoint import Checkpoints, call_again
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
@@ -81,11 +83,21 @@ class Called(NamedTuple):
 class AsyncReplay:
     """One replay of an async handler. ``run`` is awaited once; ``step`` is what the step tools call meanwhile."""
 
-    def __init__(self, assignment: Assignment, memo: Memo, in_thread: Callable[..., Awaitable[Any]]) -> None:
-        """``in_thread(fn, *args)`` runs a plain function in a thread, in a copy of the context."""
+    def __init__(
+        self,
+        assignment: Assignment,
+        memo: Memo,
+        in_thread: Callable[..., Awaitable[Any]],
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        """``in_thread(fn, *args)`` runs a plain function in a thread, in a copy of the context.
+
+        Without ``checkpoints`` the call ends with its first new step.
+        """
         self._assignment = assignment
         self._memo = memo
         self._in_thread = in_thread
+        self._checkpoints = checkpoints
         self._family = Family()
         self._uses: dict[str, int] = {}
         self._called: dict[StepId, Called] = {}
@@ -163,7 +175,11 @@ class AsyncReplay:
                 if not self._family.is_busy() or not await self._stirs_within(TARGET_GRACE_S):
                     return unexpected(target, self._assignment)
             elif is_graced or not self._family.is_busy() or not await self._stirs_within(BUSY_GRACE_S):
-                return await self._next(list(self._called.values()))
+                outcome = await self._next(list(self._called.values()))
+                if outcome is not None:
+                    return outcome
+                is_graced = False
+                self._stirred.set()
             else:
                 is_graced = True
 
@@ -184,11 +200,15 @@ class AsyncReplay:
         while self._known:
             called = heapq.heappop(self._known)[2]
             if not called.future.done():
-                del self._called[called.id]
-                called.future.set_result(None)
-                self._family.unblock(called.task)
+                self._answer(called)
                 return True
         return False
+
+    def _answer(self, called: Called) -> None:
+        """Let a task go on at its step, which the memo knows."""
+        del self._called[called.id]
+        called.future.set_result(None)
+        self._family.unblock(called.task)
 
     async def _stirs_within(self, seconds: float) -> bool:
         try:
@@ -198,10 +218,26 @@ class AsyncReplay:
             return False
         return True
 
-    async def _next(self, new: list[Called]) -> Outcome:
+    async def _next(self, new: list[Called]) -> Outcome | None:
+        """Do what is due: return what to answer, or None when the handler can go on."""
         if len(new) == 1 and new[0].wanted.body is not None and not self._assignment.plans_only:
-            return await self._execute(new[0])
+            if self._checkpoints is None:
+                return await self._execute(new[0])
+            return self._checkpoints.time_up() or await self._execute_and_keep(new[0], self._checkpoints)
         return Found([planned(called.id, called.wanted) for called in new])
+
+    async def _execute_and_keep(self, called: Called, checkpoints: Checkpoints) -> Outcome | None:
+        outcome = await self._execute(called)
+        # A task that has given its step up goes another way than in a replay, which has the result at once: so replay.
+        if called.future.done():
+            return outcome
+        ended = await checkpoints.keep(outcome, self._memo)
+        if ended is not None:
+            return ended
+        if called.future.done():
+            return call_again()
+        self._answer(called)
+        return None
 
     async def _execute(self, called: Called) -> Outcome:
         """Run a step's body in the context of its caller, while the caller waits."""

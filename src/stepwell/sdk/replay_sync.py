@@ -1,7 +1,7 @@
 """Run a plain (``def``) handler against the memo up to its next new step. No I/O of its own.
 
 It runs in the caller's thread. A known step returns at once; a new one runs in its place, or is noted, and then
-``Interrupted`` is raised through the handler.
+``Interrupted`` is raised through the handler. Where the server takes checkpoints, a step that ran returns as well.
 
 In ``parallel`` a branch stops at its first new step (``_Skipped``), so that the next branch gets its turn; when all have
 stopped or ended, the new steps are reported together. How far a branch comes differs from call to call, so the branches
@@ -21,6 +21,7 @@ from stepwell.errors import StepUsageError
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.ids import StepId, step_hash
 from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, failure, running, unexpected
+from stepwell.sdk.checkpoint import Checkpoints
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
@@ -63,11 +64,21 @@ class _Branch:
 class SyncReplay:
     """One replay of a plain handler. ``run`` is called once; ``step`` and ``parallel`` are what the step tools call."""
 
-    def __init__(self, assignment: Assignment, memo: Memo, wait: Callable[[Awaitable[Any]], Any]) -> None:
-        """``wait(awaitable)`` blocks until an awaitable that a step's body returned is done, and returns its result."""
+    def __init__(
+        self,
+        assignment: Assignment,
+        memo: Memo,
+        wait: Callable[[Awaitable[Any]], Any],
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        """``wait(awaitable)`` blocks until an awaitable that a step's body returned is done, and returns its result.
+
+        Without ``checkpoints`` the call ends with its first new step.
+        """
         self._assignment = assignment
         self._memo = memo
         self._wait = wait
+        self._checkpoints = checkpoints
         self._branch = _Branch(None)
         self._new: list[tuple[StepId, Wanted]] = []
         self._outcome: Outcome | None = None
@@ -118,7 +129,10 @@ class SyncReplay:
         if wanted.body is not None and (
             target == id or (target is None and is_alone and not self._assignment.plans_only)
         ):
-            self._interrupt(self._execute(id, wanted))
+            outcome = self._run_step(id, wanted)
+            if outcome is None:
+                return self._memo.result(id)
+            self._interrupt(outcome)
         self._new.append((id, wanted))
         if is_alone:
             self._report()
@@ -164,6 +178,12 @@ class SyncReplay:
     def _interrupt(self, outcome: Outcome) -> None:
         self._outcome = outcome
         raise Interrupted
+
+    def _run_step(self, id: StepId, wanted: Wanted) -> Outcome | None:
+        """Run a step in its place: return what to answer, or None when the handler can go on."""
+        if self._checkpoints is None:
+            return self._execute(id, wanted)
+        return self._checkpoints.time_up() or self._checkpoints.keep_sync(self._execute(id, wanted), self._memo)
 
     def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
         body = bound(id, wanted, self._memo)
