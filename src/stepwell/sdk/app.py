@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar
 from stepwell.errors import FunctionConfigError
 from stepwell.limits import FUNCTIONS_PER_APP_MAX, RETRIES_DEFAULT
 from stepwell.protocol.canonical import Json
+from stepwell.protocol.duration import Duration
 from stepwell.sdk.client import Client
 from stepwell.sdk.current import replayed_function
 from stepwell.sdk.event import Sendable, sendables
-from stepwell.sdk.function import Function, check_id
+from stepwell.sdk.function import Function, check_id, runtime_ms
 from stepwell.sdk.handler import Handler
 from stepwell.sdk.serve.asgi import AsgiApp
 from stepwell.sdk.serve.wsgi import WsgiApp
@@ -24,6 +25,10 @@ from stepwell.sdk.trigger import On, triggers
 log: Final = logging.getLogger("stepwell")
 
 H = TypeVar("H", bound=Callable[..., Any])
+
+MAX_RUNTIME_S: Final = 10
+"""How long a call goes on with new steps. What stands between (proxies, platforms, workers' time-outs) breaks requests off
+after 30 s or 60 s, and a deploy waits for the calls under way. To begin again costs one replay: at most some 10 ms."""
 
 
 class Stepwell:
@@ -52,12 +57,16 @@ class Stepwell:
         serve_origin: str | None = None,
         serve_path: str | None = None,
         logger: logging.Logger | None = None,
+        checkpoint: bool = True,
+        max_runtime: Duration = MAX_RUNTIME_S,
     ) -> None:
         """Make an app. What isn't given is read from ``STEPWELL_…``, then ``INNGEST_…`` environment variables.
 
         ``url`` is the server's; ``is_dev`` (``STEPWELL_DEV=1``) means a local dev server without keys, and the default is
         production; ``serve_origin`` and ``serve_path`` replace what the app thinks its own URL is, behind a proxy say;
-        ``logger`` is what handlers get as ``logger``.
+        ``logger`` is what handlers get as ``logger``. With ``checkpoint`` a call goes on after a step, once the server has
+        it on disk, for up to ``max_runtime`` (``"10s"``, seconds, or a timedelta; a step isn't broken off). Then the server
+        calls again.
         Raises ``FunctionConfigError`` for an ``app_id`` that can't stand in a URL, ``ConfigError`` for wrong settings.
         """
         self.id = check_id("an app", app_id)
@@ -73,6 +82,8 @@ class Stepwell:
             serve_path=serve_path,
         )
         self.logger = logger or logging.getLogger(f"stepwell.{app_id}")
+        self.checkpoint = checkpoint
+        self.max_runtime_ms = runtime_ms(max_runtime, f"app {app_id!r}")
         self.client = Client(self.settings)
         self.handler = Handler(self)
         self._functions: dict[str, Function[Any]] = {}
@@ -90,13 +101,15 @@ class Stepwell:
         name: str | None = None,
         retries: int = RETRIES_DEFAULT,
         on_failure: Callable[..., Any] | None = None,
+        checkpoint: bool | None = None,
+        max_runtime: Duration | None = None,
     ) -> Callable[[H], Function[H]]:
         """Register a handler.
 
         ``on`` is an event's name, ``trigger("name", if_="event.data.total > 100")``, ``cron("0 9 * * *")``, or a list of
         them; an empty list makes a function that only the API starts. ``retries`` counts the attempts after the first, of
         each step and of the code between, 0 to 20. ``on_failure`` is a handler for runs that failed: it gets the run's
-        ``event``, and why as ``error``.
+        ``event``, and why as ``error``. ``checkpoint`` and ``max_runtime`` are the app's unless given.
 
         The handler, ``async def`` or ``def``, asks for what it needs by parameter name or type: ``event``, ``events``,
         ``step``, ``run``, ``attempt``, ``logger``. Raises ``FunctionConfigError`` where any of that doesn't hold.
@@ -112,6 +125,8 @@ class Stepwell:
                 triggers=triggers(on, id),
                 retries=retries,
                 on_failure=on_failure,
+                checkpoint=checkpoint,
+                max_runtime=max_runtime,
             )
             for slug in self._own_slugs(function):
                 if slug in self.slugs():

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from stepwell.errors import FunctionConfigError
+from stepwell.errors import DurationError, FunctionConfigError
 from stepwell.limits import RETRIES_DEFAULT, RETRIES_MAX
 from stepwell.protocol.canonical import Json
+from stepwell.protocol.duration import Duration, duration_ms
 from stepwell.protocol.event import FAILED
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.sync import FunctionConfig, Retries, Runtime, StepConfig, Trigger
@@ -87,6 +88,14 @@ def check_id(kind: str, id: str) -> str:
     return id
 
 
+def runtime_ms(max_runtime: Duration, whose: str) -> int:
+    """Return how long calls may go on; raise ``FunctionConfigError`` for what is no duration."""
+    try:
+        return duration_ms(max_runtime)
+    except DurationError as error:
+        raise FunctionConfigError(f"{whose}: max_runtime: {error}") from None
+
+
 class Function(Generic[H]):
     """A registered handler. Calling it calls the plain handler, for tests of its logic."""
 
@@ -101,6 +110,8 @@ class Function(Generic[H]):
         retries: int = RETRIES_DEFAULT,
         on_failure: Callable[..., Any] | None = None,
         is_failure_handler: bool = False,
+        checkpoint: bool | None = None,
+        max_runtime: Duration | None = None,
     ) -> None:
         if not 0 <= retries <= RETRIES_MAX:
             raise FunctionConfigError(f"function {id!r}: retries is {retries}; it goes from 0 to {RETRIES_MAX}")
@@ -111,6 +122,8 @@ class Function(Generic[H]):
         self.triggers = triggers
         self.retries = retries
         self.is_failure_handler = is_failure_handler
+        self.checkpoint = checkpoint
+        self.max_runtime_ms = None if max_runtime is None else runtime_ms(max_runtime, f"function {id!r}")
         self.is_async = _is_async(handler, id)
         self._parameters = _parameters(handler, id, is_async=self.is_async, has_error=is_failure_handler)
         self.on_failure: Function[Callable[..., Any]] | None = None
@@ -123,6 +136,8 @@ class Function(Generic[H]):
                 triggers=[Trigger(event=FAILED, expression=f"event.data.function_id == '{self.slug}'")],
                 retries=_FAILURE_RETRIES,
                 is_failure_handler=True,
+                checkpoint=checkpoint,
+                max_runtime=max_runtime,
             )
         self.__doc__ = handler.__doc__
         self.__wrapped__ = handler

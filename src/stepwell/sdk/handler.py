@@ -19,12 +19,13 @@ import msgspec
 from stepwell.errors import UsageError
 from stepwell.limits import CALL_BODY_BYTES_MAX
 from stepwell.protocol import headers
-from stepwell.protocol.call import decode_call, decode_events
+from stepwell.protocol.call import CallContext, decode_call, decode_events
 from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.ops import OpCode
 from stepwell.protocol.signature import sign, verify
 from stepwell.sdk.assignment import Assignment, target_of
-from stepwell.sdk.client import Incoming, Outgoing
+from stepwell.sdk.checkpoint import Checkpoints, Pause, StaleDispatchError
+from stepwell.sdk.client import Incoming, Outgoing, with_fallback_key
 from stepwell.sdk.event import Event, from_call
 from stepwell.sdk.function import Function, Run, Source
 from stepwell.sdk.http import METHODS, Reply, Request, Response, error_reply
@@ -69,6 +70,7 @@ class Execution(msgspec.Struct, frozen=True):
     memo: Memo
     events: list[Event]
     key: str | None
+    checkpoints: Checkpoints | None = None
 
 
 Work: TypeAlias = Generator[Outgoing, Incoming, Reply | Execution]
@@ -80,6 +82,7 @@ class Handler:
     def __init__(self, app: Stepwell, *, now_s: Callable[[], float] = time.time) -> None:
         self._app = app
         self._now_s = now_s
+        self._pause = Pause()
 
     async def handle(self, request: Request) -> Response:
         """Answer a request; plain handlers run in threads."""
@@ -107,7 +110,9 @@ class Handler:
             if result.function.is_async:
                 outcome = in_loop(self._execute(result))
             else:
-                outcome = self._execute_sync(result, SyncReplay(result.assignment, result.memo, wait))
+                outcome = self._execute_sync(
+                    result, SyncReplay(result.assignment, result.memo, wait, result.checkpoints)
+                )
             result = self._reply(outcome, result)
         return self._response(result, request)
 
@@ -185,7 +190,7 @@ class Handler:
             extra[headers.EXPECTED_SERVER_KIND] = kind
         path = register_path(request.query("deployId"))
         try:
-            answer = yield from _fetched(app.client.api_requests("POST", path, body=body, extra=extra))
+            answer = yield from with_fallback_key(app.client.api_requests("POST", path, body=body, extra=extra))
         except UsageError as error:
             return error_reply(500, code_of(error), str(error))
         sync = {headers.SYNC_KIND: headers.SYNC_OUT_OF_BAND}
@@ -228,7 +233,7 @@ class Handler:
             for what, decode in (("batch", decode_events), ("actions", _decode_actions)):
                 path = f"/v0/runs/{call.ctx.run_id}/{what}"
                 try:
-                    answer = yield from _fetched(app.client.api_requests("GET", path))
+                    answer = yield from with_fallback_key(app.client.api_requests("GET", path))
                 except UsageError as error:
                     return error_reply(500, code_of(error), str(error))
                 if not answer.is_ok:
@@ -256,15 +261,27 @@ class Handler:
             target=target_of(request.query("stepId") or request.header(headers.STEP_ID) or ""),
             plans_only=ctx.disable_immediate_execution,
         )
-        return Execution(function, assignment, memo, [from_call(event) for event in events], key)
+        checkpoints = self._checkpoints(function, assignment, ctx)
+        return Execution(function, assignment, memo, [from_call(event) for event in events], key, checkpoints)
+
+    def _checkpoints(self, function: Function[Any], assignment: Assignment, context: CallContext) -> Checkpoints | None:
+        """Return what lets this call go on after a step, where that is allowed and possible (protocol 7.1, 7.3)."""
+        app = self._app
+        is_on = app.checkpoint if function.checkpoint is None else function.checkpoint
+        is_addressed = bool(context.fn_id and context.qi_id) and app.settings.api_origin is not None
+        is_first = assignment.target is None and assignment.attempt == 0 and not assignment.plans_only
+        if not (is_on and is_addressed and is_first) or self._pause.is_on:
+            return None
+        max_runtime_ms = app.max_runtime_ms if function.max_runtime_ms is None else function.max_runtime_ms
+        return Checkpoints(app.client, context, self._pause, max_runtime_s=max_runtime_ms / 1000)
 
     async def _execute(self, execution: Execution) -> Outcome:
         function, assignment = execution.function, execution.assignment
         if not function.is_async:
             loop = asyncio.get_running_loop()
-            replay = SyncReplay(assignment, execution.memo, functools.partial(wait_in, loop))
+            replay = SyncReplay(assignment, execution.memo, functools.partial(wait_in, loop), execution.checkpoints)
             return await in_thread(self._execute_sync, execution, replay)
-        async_replay = AsyncReplay(assignment, execution.memo, in_thread)
+        async_replay = AsyncReplay(assignment, execution.memo, in_thread, execution.checkpoints)
         step = Step(async_replay, self._app.client.send)
         return await async_replay.run(lambda: function.call(self._values(execution, step)))
 
@@ -302,6 +319,9 @@ class Handler:
 
     def _log_failure(self, error: BaseException, execution: Execution) -> None:
         assignment = execution.assignment
+        if isinstance(error, StaleDispatchError):
+            log.info("function %s stopped: %s", assignment.function_id, error)
+            return
         log.error(
             "function %s failed (run %s, attempt %d)",
             assignment.function_id,
@@ -326,16 +346,6 @@ class Handler:
         if reply.key is not None and not settings.is_dev:
             found[headers.SIGNATURE] = sign(reply.key, reply.body, int(self._now_s()))
         return Response(reply.status, found | reply.headers, reply.body)
-
-
-def _fetched(requests: list[Outgoing]) -> Generator[Outgoing, Incoming, Incoming]:
-    """Make the first request; when its key is refused, the next, which has the fallback key."""
-    answer = yield requests[0]
-    for request in requests[1:]:
-        if answer.status not in (401, 403):
-            break
-        answer = yield request
-    return answer
 
 
 def _retry_headers(error: BaseException) -> dict[str, str]:
