@@ -8,6 +8,7 @@ StepwellError
 │   ├── DurationError         a duration can't be parsed
 │   ├── FunctionConfigError   a function's configuration is invalid (the sync is refused)
 │   ├── EventError            an event is malformed or over a limit
+│   ├── FetchError            a step asks the server for a request that can't be made
 │   └── StepUsageError        steps are used in a way that can't be made durable
 ├── SendError                 the server didn't accept events
 ├── StoreError                the database failed
@@ -17,6 +18,7 @@ StepwellError
     ├── NonRetriableError     fail now, without further attempts
     ├── RetryAfterError       try again after a given time
     └── StepError             a step failed for good; carries the original error
+        └── InvokeTimeoutError  an invoked function didn't end in time
 
 Whose fault it is shows in the type. Each class has a stable ``code``, which the HTTP APIs and logs carry.
 """
@@ -80,6 +82,12 @@ class EventError(UsageError):
             self.code = code
 
 
+class FetchError(UsageError):
+    """A step asks the server for a request that can't be made (``step.fetch``, ``step.ai.infer``)."""
+
+    code = "invalid_fetch"
+
+
 class StepUsageError(UsageError):
     """Steps are used in a way that can't be made durable (a step inside a step, say)."""
 
@@ -140,12 +148,22 @@ class RetryAfterError(FunctionError):
 
 
 class StepError(FunctionError):
-    """A step failed for good. ``name``, ``message`` and ``traceback`` are those of the original error."""
+    """A step failed for good. ``name``, ``message`` and ``traceback`` are those of the original error.
+
+    ``data`` is what the error carried beside, in JSON: the answer of an AI provider, say; None for nothing.
+    """
 
     code = "step_error"
 
-    def __init__(self, message: str, *, name: str = "Error", traceback: str = "") -> None:
+    def __init__(self, message: str, *, name: str = "Error", traceback: str = "", data: object = None) -> None:
         super().__init__(message)
         self.message = message
         self.name = name
         self.traceback = traceback
+        self.data = data
+
+
+class InvokeTimeoutError(StepError):
+    """An invoked function didn't end in time. Its run goes on, but its result comes nowhere."""
+
+    code = "invoke_timeout"

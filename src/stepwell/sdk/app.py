@@ -21,6 +21,7 @@ from stepwell.sdk.serve.asgi import AsgiApp
 from stepwell.sdk.serve.wsgi import WsgiApp
 from stepwell.sdk.settings import read_settings
 from stepwell.sdk.trigger import On, triggers
+from stepwell.sdk.wait import check_signal
 
 log: Final = logging.getLogger("stepwell")
 
@@ -194,6 +195,23 @@ class Stepwell:
         _warn_between_steps()
         return self.client.send_sync(sendables(event, data, id=id, ts=ts, user=user))
 
+    async def send_signal(self, signal: str, data: Json = None, *, keep: bool = True) -> str | None:
+        """Send a signal to the run that waits for it; return that run's id, None when no run does.
+
+        One that nobody waits for is kept for the next that does, unless ``keep=False``. A signal that is sent twice
+        counts twice; in a handler use ``step.send_signal``. Raises ``SendError`` when the server can't be reached (after
+        five attempts) or refuses.
+        """
+        _warn_between_steps("a signal", "step.send_signal")
+        check_signal("send_signal", signal)
+        return await self.client.send_signal(signal, data, keep=keep)
+
+    def send_signal_sync(self, signal: str, data: Json = None, *, keep: bool = True) -> str | None:
+        """Send a signal as ``send_signal`` does, from sync code."""
+        _warn_between_steps("a signal", "step.send_signal")
+        check_signal("send_signal", signal)
+        return self.client.send_signal_sync(signal, data, keep=keep)
+
     def asgi(self) -> AsgiApp:
         """Return an ASGI app to mount, or to route to, in any ASGI framework."""
         return AsgiApp(self.handler)
@@ -211,7 +229,7 @@ class Stepwell:
         self.client.close()
 
 
-def _warn_between_steps() -> None:
+def _warn_between_steps(what: str = "an event", tool: str = "step.send") -> None:
     function_id = replayed_function()
     if function_id is not None:
-        log.warning("function %s sends an event between its steps, so again at each call: use step.send", function_id)
+        log.warning("function %s sends %s between its steps, so again at each call: use %s", function_id, what, tool)

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from stepwell.errors import SendError
+from stepwell.errors import SendError, StepUsageError
 from stepwell.protocol import headers
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.event import SendReply
 from stepwell.protocol.signature import bearer
 from stepwell.sdk.connections import AsyncConnections, Exchange, SyncConnections, has_proxy
 from stepwell.sdk.event import Event, as_object, encode_events
+from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.settings import Settings
 from stepwell.sdk.version import SDK
 
@@ -36,6 +37,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 MESSAGE_CHARS_MAX: Final = 500
 _TIMEOUTS_S: Final = {"connect": CONNECT_TIMEOUT_S, "read": REPLY_TIMEOUT_S, "write": REPLY_TIMEOUT_S}
+
+SIGNALS_PATH: Final = "/v1/signals"
 
 _decode_sent: Final = msgspec.json.Decoder(SendReply).decode
 
@@ -127,6 +130,48 @@ class Client:
             time.sleep(delay)
         raise AssertionError
 
+    async def send_signal(self, signal: str, data: Json, *, keep: bool) -> str | None:
+        """Send a signal and return the id of the run that waited for it, None when none did.
+
+        Tries five times, as ``send`` does. Raises ``SendError`` when it gives up, at once for a 4xx; ``StepUsageError``
+        for data that JSON can't hold, ``ConfigError`` without a server.
+        """
+        requests = self._signal_requests(signal, data, keep=keep)
+        for delay in self._delays():
+            answer = await self._authorized(requests)
+            if delay is None or 200 <= answer.status < 500:
+                return _resumed(answer, requests[0], signal)
+            await asyncio.sleep(delay)
+        raise AssertionError
+
+    def send_signal_sync(self, signal: str, data: Json, *, keep: bool) -> str | None:
+        """Send a signal, as ``send_signal`` does, and block meanwhile."""
+        requests = self._signal_requests(signal, data, keep=keep)
+        for delay in self._delays():
+            answer = self._authorized_sync(requests)
+            if delay is None or 200 <= answer.status < 500:
+                return _resumed(answer, requests[0], signal)
+            time.sleep(delay)
+        raise AssertionError
+
+    async def _authorized(self, requests: list[Outgoing]) -> Incoming:
+        asking = with_fallback_key(requests)
+        try:
+            request = next(asking)
+            while True:
+                request = asking.send(await self.fetch(request))
+        except StopIteration as end:
+            return end.value
+
+    def _authorized_sync(self, requests: list[Outgoing]) -> Incoming:
+        asking = with_fallback_key(requests)
+        try:
+            request = next(asking)
+            while True:
+                request = asking.send(self.fetch_sync(request))
+        except StopIteration as end:
+            return end.value
+
     async def fetch(self, request: Outgoing) -> Incoming:
         """Make one request; an unreachable server is an answer of status 0."""
         import httpx2
@@ -213,6 +258,15 @@ class Client:
             encode_events(events),
         )
 
+    def _signal_requests(self, signal: str, data: Json, *, keep: bool) -> list[Outgoing]:
+        try:
+            body: dict[str, Json] = {"signal": signal, "data": msgspec.Raw(encode(data))}
+        except NotSerialisable as error:
+            raise StepUsageError(f"the data of signal {signal!r} can't be written as JSON: {error}") from None
+        if keep:
+            body["keep"] = True  # ours: other servers keep nothing
+        return self.api_requests("POST", SIGNALS_PATH, body=msgspec.json.encode(body))
+
     def plain_headers(self) -> dict[str, str]:
         """Return the headers of every request to the server."""
         found = {"Content-Type": "application/json", "User-Agent": SDK, headers.SDK: SDK}
@@ -259,6 +313,25 @@ def _timeout() -> httpx2.Timeout:
 
 def _unreachable(error: Exception) -> Incoming:
     return Incoming(0, (str(error) or type(error).__name__).encode())
+
+
+def _resumed(answer: Incoming, request: Outgoing, signal: str) -> str | None:
+    """Read the answer to a signal; 404 says that no run waits, and that nothing was kept (protocol 6.3)."""
+    if answer.status == 404:
+        return None
+    origin = request.url.removesuffix(SIGNALS_PATH)
+    if answer.status == 0:
+        raise SendError(
+            f"the server at {origin} can't be reached ({answer.text()}); start it (stepwell dev), or set STEPWELL_URL"
+        )
+    if not answer.is_ok:
+        hint = "; STEPWELL_SIGNING_KEY must be the server's" if answer.status in (401, 403) else ""
+        raise SendError(
+            f"the server at {origin} refused the signal {signal!r} with HTTP {answer.status}: {answer.text()}{hint}",
+            status=answer.status,
+        )
+    run_id = as_object(answer.field("data")).get("run_id")
+    return run_id if isinstance(run_id, str) and run_id else None
 
 
 def _ids(answer: Incoming, request: Outgoing) -> list[str]:

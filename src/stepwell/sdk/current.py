@@ -43,6 +43,13 @@ def replayed_function() -> str | None:
     return HANDLER.get() if RUNNING.get() is None else None
 
 
+def check_outside(what: str) -> None:
+    """Raise ``StepUsageError`` when this is the code of a step."""
+    outer = RUNNING.get()
+    if outer is not None:
+        raise StepUsageError(f"{what} is called inside step {outer.name!r}: call it in the handler itself")
+
+
 def current_step() -> RunningStep:
     """Return the step that this code runs in; raise ``StepUsageError`` outside a step."""
     step = RUNNING.get()

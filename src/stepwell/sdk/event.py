@@ -55,6 +55,12 @@ def from_call(event: CalledEvent) -> Event:
     )
 
 
+def from_json(value: Json) -> Event:
+    """Make an event of its JSON: what is missing or null takes its default."""
+    fields = {key: item for key, item in as_object(value).items() if item is not None}
+    return msgspec.convert({"name": "", **fields}, Event)
+
+
 def as_object(value: Json) -> dict[str, Json]:
     """Return a JSON object as it is, and an empty one for anything else."""
     return cast("dict[str, Json]", value) if isinstance(value, dict) else {}

@@ -20,7 +20,7 @@ from stepwell.protocol.duration import Duration, duration_ms
 from stepwell.protocol.event import FAILED
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.sync import FunctionConfig, Retries, Runtime, StepConfig, Trigger
-from stepwell.sdk.event import Event, as_object
+from stepwell.sdk.event import Event, as_object, from_json
 from stepwell.sdk.step import Step, SyncStep
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -180,13 +180,7 @@ class Function(Generic[H]):
             function_id=str(data.get("function_id") or ""),
         )
         many: list[Json] = data.get("events") or [data.get("event")]
-        return [_event(item) for item in many], failure
-
-
-def _event(value: Json) -> Event:
-    # An event of the failed run: what is missing or null takes its default.
-    fields = {key: item for key, item in as_object(value).items() if item is not None}
-    return msgspec.convert({"name": "", **fields}, Event)
+        return [from_json(item) for item in many], failure
 
 
 def _is_async(handler: Callable[..., Any], id: str) -> bool:

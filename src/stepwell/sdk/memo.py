@@ -7,11 +7,12 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from stepwell.errors import StepError
+from stepwell.errors import InvokeTimeoutError, StepError
 from stepwell.protocol.canonical import Json
 from stepwell.sdk.serialise import decode
 
 _NOTHING: Final = object()
+_INVOKE_TIMEOUT: Final = "InngestInvokeTimeoutError"  # protocol 4.4
 
 
 class Memo:
@@ -77,8 +78,11 @@ def _key(entry: Json) -> str | None:
 
 def _step_error(error: Json) -> StepError:
     fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
-    return StepError(
+    name = str(fields.get("name") or "Error")
+    kind = InvokeTimeoutError if name == _INVOKE_TIMEOUT else StepError
+    return kind(
         str(fields.get("message") or ""),
-        name=str(fields.get("name") or "Error"),
+        name=name,
         traceback=str(fields.get("stack") or ""),
+        data=fields.get("data"),
     )

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, TypeAlias, cast
 
@@ -22,6 +22,7 @@ from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.wanted import Wanted
 
 TRACEBACK_CHARS_MAX: Final = 32_768
+CLOSES: Final = "closes"
 _OURS: Final = ("stepwell.sdk.", "concurrent.futures.")
 
 
@@ -113,6 +114,18 @@ def failed(id: StepId, wanted: Wanted, error: BaseException, *, is_last: bool) -
         error=describe(error),
     )
     return Found([op], error)
+
+
+def closing(outcome: Outcome, lost: Sequence[StepId]) -> Outcome:
+    """Add to the first op which steps have lost their race: nobody wants their results any more.
+
+    An option of ours: servers that don't know it drop them when the function ends.
+    """
+    if not lost or not isinstance(outcome, Found) or not outcome.ops:
+        return outcome
+    first, *others = outcome.ops
+    opts: dict[str, Json] = {**(first.opts or {}), CLOSES: list(lost)}
+    return Found([msgspec.structs.replace(first, opts=opts), *others], outcome.error)
 
 
 def is_final(error: BaseException) -> bool:

@@ -47,7 +47,8 @@ from stepwell.sdk.assignment import (
 from stepwell.sdk.checkpoint import Checkpoints, call_again
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
-from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
+from stepwell.sdk.outcome import Failed, Found, Outcome, closing, planned, ran, returned
+from stepwell.sdk.race import ENTRANT
 from stepwell.sdk.tasks import FAMILY, Family, Task, track
 from stepwell.sdk.wanted import Wanted
 
@@ -103,6 +104,7 @@ class AsyncReplay:
         self._called: dict[StepId, Called] = {}
         self._known: list[tuple[int, int, Called]] = []
         self._calls = 0
+        self._lost: dict[StepId, None] = {}
         self._stirred = asyncio.Event()
         self._is_closed = False
 
@@ -112,6 +114,12 @@ class AsyncReplay:
         if self._is_closed:
             await asyncio.sleep(0)  # code that swallows the interrupt and tries again and again must not hold the loop
             raise Interrupted
+        entrant = ENTRANT.get()
+        if entrant is not None:
+            if entrant.has_lost:
+                await asyncio.sleep(0)
+                raise Interrupted
+            wanted = wanted._replace(is_raced=True)
         id = next_id(self._uses, wanted.name)
         is_known = id in self._memo
         if is_known:
@@ -129,8 +137,10 @@ class AsyncReplay:
         try:
             await called.future
         except asyncio.CancelledError:
-            # Withdrawn: by a time-out, by the failure of a sibling, or by the interrupt.
+            # Withdrawn: by a time-out, by the failure of a sibling, by a lost race, or by the interrupt.
             self._called.pop(id, None)
+            if entrant is not None and entrant.has_lost and not is_known:
+                self._lost[id] = None
             self._stirred.set()
             raise
         finally:
@@ -151,7 +161,7 @@ class AsyncReplay:
         root = loop.create_task(_root(start), context=context)
         root.add_done_callback(lambda _: self._stirred.set())
         try:
-            return await self._drive(root)
+            return self._closing(await self._drive(root))
         finally:
             self._is_closed = True
             await self._unwind(root)
@@ -165,10 +175,16 @@ class AsyncReplay:
             if root.done():
                 return self._end(root)
             target = self._assignment.target
-            if target is not None and target in self._called:
-                return await self._execute(self._called[target])
+            called = None if target is None else self._called.get(target)
+            # A raced step may have lost meanwhile, which the rest of the memo tells.
+            if called is not None and not called.wanted.is_raced:
+                return await self._execute(called)
             if self._answer_next():
                 self._stirred.set()
+            elif called is not None:
+                return await self._execute(called)
+            elif target in self._lost:
+                return Found([])
             elif not self._called:
                 continue
             elif target is not None:
@@ -231,13 +247,17 @@ class AsyncReplay:
         # A task that has given its step up goes another way than in a replay, which has the result at once: so replay.
         if called.future.done():
             return outcome
-        ended = await checkpoints.keep(outcome, self._memo)
+        ended = await checkpoints.keep(self._closing(outcome), self._memo)
         if ended is not None:
             return ended
         if called.future.done():
             return call_again()
         self._answer(called)
         return None
+
+    def _closing(self, outcome: Outcome) -> Outcome:
+        """Let the server drop what races have lost, with the first reply after they were decided."""
+        return closing(outcome, list(self._lost)) if self._assignment.target is None else outcome
 
     async def _execute(self, called: Called) -> Outcome:
         """Run a step's body in the context of its caller, while the caller waits."""
@@ -274,8 +294,9 @@ class AsyncReplay:
         error = root.exception()
         if error is not None:
             return Failed(error)
-        if self._assignment.target is not None:
-            return unexpected(self._assignment.target, self._assignment)
+        target = self._assignment.target
+        if target is not None:
+            return Found([]) if target in self._lost else unexpected(target, self._assignment)
         return returned(root.result(), self._assignment.function_id)
 
     async def _unwind(self, root: Task) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 from stepwell.errors import StepUsageError
 from stepwell.protocol.canonical import Json
@@ -24,7 +24,7 @@ from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, f
 from stepwell.sdk.checkpoint import Checkpoints
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
-from stepwell.sdk.outcome import Failed, Found, Outcome, planned, ran, returned
+from stepwell.sdk.outcome import Failed, Found, Outcome, closing, planned, ran, returned
 from stepwell.sdk.wanted import Wanted
 
 _AFTER: Final = "\x1f"  # a unit separator: no one has it in an id
@@ -37,10 +37,13 @@ class _Skipped(BaseException):
 class _Branch:
     """One branch of ``parallel``, or the handler itself (which has no parent): where uses of step ids are counted."""
 
-    def __init__(self, parent: _Branch | None) -> None:
+    def __init__(self, parent: _Branch | None, *, is_raced: bool = False) -> None:
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
+        self.is_raced: bool = is_raced or (parent is not None and parent.is_raced)
         self.is_skipped = False
+        self.last = -1
+        """The place, in the order of completion, of the last of its steps that was completed: when it came so far."""
         self._uses: dict[str, int] = {}
         self._first: str | None = None
 
@@ -81,6 +84,7 @@ class SyncReplay:
         self._checkpoints = checkpoints
         self._branch = _Branch(None)
         self._new: list[tuple[StepId, Wanted]] = []
+        self._lost: list[StepId] = []
         self._outcome: Outcome | None = None
         self._thread = threading.get_ident()
 
@@ -123,7 +127,10 @@ class SyncReplay:
         id = step_hash(self._branch.name(wanted.name))
         if id in self._memo:
             self._memo.see(id)
+            self._branch.last = max(self._branch.last, self._memo.position(id))
             return self._memo.result(id)
+        if self._branch.is_raced:
+            wanted = wanted._replace(is_raced=True)
         is_alone = self._branch.parent is None
         target = self._assignment.target
         if wanted.body is not None and (
@@ -134,10 +141,7 @@ class SyncReplay:
                 return self._memo.result(id)
             self._interrupt(outcome)
         self._new.append((id, wanted))
-        if is_alone:
-            self._report()
-        self._branch.is_skipped = True
-        raise _Skipped
+        return self._stop()
 
     def parallel(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run each branch as far as the memo allows; return their results when all have ended.
@@ -158,32 +162,74 @@ class SyncReplay:
                 errors.append(error)
             finally:
                 is_stopped = is_stopped or self._branch.is_skipped
+                outside.last = max(outside.last, self._branch.last)
                 self._branch = outside
         if is_stopped:
-            if outside.parent is None:
-                self._report()
-            outside.is_skipped = True
-            raise _Skipped
+            self._stop()
         if errors:
             raise errors[0]
         return results
 
-    def _report(self) -> None:
+    def race(self, branches: Mapping[Any, Callable[[], Any]]) -> tuple[Any, Any]:
+        """Run each branch as far as the memo allows; return the key and result of the first that ended, or raise its error.
+
+        The first to end is the one whose last step was completed first. That of the others which is new isn't reported.
+        """
+        outside = self._branch
+        reported_count = len(self._new)
+        ended: list[tuple[int, Any, Any, Exception | None]] = []
+        for key, branch in branches.items():
+            inside = self._branch = _Branch(outside, is_raced=True)
+            value, error = None, None
+            try:
+                value = branch()
+            except _Skipped:
+                pass
+            except Exception as raised:  # noqa: BLE001 - raised below, if it was the first
+                error = raised
+            finally:
+                self._branch = outside
+            if not inside.is_skipped:
+                ended.append((inside.last, key, value, error))
+        if not ended:
+            self._stop()
+        last, winner, value, error = min(ended, key=lambda end: end[0])
+        outside.last = max(outside.last, last)
+        self._lost += [id for id, _ in self._new[reported_count:]]
+        del self._new[reported_count:]
+        if error is not None:
+            raise error
+        return winner, value
+
+    def _stop(self) -> NoReturn:
+        """End the handler, or the branch that this is, at what isn't known yet."""
+        if self._branch.parent is None:
+            self._report()
+        self._branch.is_skipped = True
+        raise _Skipped
+
+    def _report(self) -> NoReturn:
         """Interrupt the handler with all that is new."""
         target = self._assignment.target
         if target is not None:
             self._interrupt(unexpected(target, self._assignment))
         self._interrupt(Found([planned(id, wanted) for id, wanted in self._new]))
 
-    def _interrupt(self, outcome: Outcome) -> None:
-        self._outcome = outcome
+    def _interrupt(self, outcome: Outcome) -> NoReturn:
+        self._outcome = self._closing(outcome)
         raise Interrupted
+
+    def _closing(self, outcome: Outcome) -> Outcome:
+        """Let the server drop what races have lost, with the first reply after they were decided."""
+        return closing(outcome, self._lost) if self._assignment.target is None else outcome
 
     def _run_step(self, id: StepId, wanted: Wanted) -> Outcome | None:
         """Run a step in its place: return what to answer, or None when the handler can go on."""
         if self._checkpoints is None:
             return self._execute(id, wanted)
-        return self._checkpoints.time_up() or self._checkpoints.keep_sync(self._execute(id, wanted), self._memo)
+        return self._checkpoints.time_up() or self._checkpoints.keep_sync(
+            self._closing(self._execute(id, wanted)), self._memo
+        )
 
     def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
         body = bound(id, wanted, self._memo)

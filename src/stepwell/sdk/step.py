@@ -15,25 +15,42 @@ What that means for a handler:
 - ``asyncio.timeout`` measures one call, not the run, and doesn't cut a running step short: put it into the step.
 """
 
+# ruff: noqa: A002, ASYNC109 - the protocol's names; the time-outs are the server's, not the loop's
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from stepwell.errors import DurationError, StepUsageError
-from stepwell.limits import DAY_MS, SLEEP_MS_MAX
 from stepwell.protocol.canonical import Json
-from stepwell.protocol.duration import Duration, duration_ms, duration_text, time_text
-from stepwell.protocol.ops import OpCode
+from stepwell.protocol.duration import Duration
 from stepwell.sdk.current import current_step
 from stepwell.sdk.event import Event, Sendable, sendables
-from stepwell.sdk.wanted import Asked, Wanted
+from stepwell.sdk.fetch import AiFormat, FetchResponse, as_response, fetching, inferring
+from stepwell.sdk.race import entrants, race
+from stepwell.sdk.wait import (
+    OnConflict,
+    Signal,
+    Since,
+    as_event,
+    as_signal,
+    check_signal,
+    invoking,
+    sleeping,
+    sleeping_until,
+    waiting_for_event,
+    waiting_for_signal,
+)
+from stepwell.sdk.wanted import Wanted
+
+if TYPE_CHECKING:
+    from stepwell.sdk.function import Function
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SEND_TYPE = "step.sendEvent"
+SIGNAL_TYPE = "step.sendSignal"
 
 
 class AsyncSteps(Protocol):
@@ -53,6 +70,34 @@ class SyncSteps(Protocol):
 
     def parallel(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run branches of which each may stop at a step that isn't known."""
+        ...
+
+    def race(self, branches: Mapping[Any, Callable[[], Any]]) -> tuple[Any, Any]:
+        """Run branches likewise, until one has ended; return its key and its result."""
+        ...
+
+
+class AsyncSender(Protocol):
+    """What sends to the server, for async handlers."""
+
+    async def send(self, events: list[Event]) -> list[str]:
+        """Send events; return their ids."""
+        ...
+
+    async def send_signal(self, signal: str, data: Json, *, keep: bool) -> str | None:
+        """Send a signal; return the run that waited for it."""
+        ...
+
+
+class SyncSender(Protocol):
+    """What sends to the server, for plain handlers."""
+
+    def send_sync(self, events: list[Event]) -> list[str]:
+        """Send events; return their ids."""
+        ...
+
+    def send_signal_sync(self, signal: str, data: Json, *, keep: bool) -> str | None:
+        """Send a signal; return the run that waited for it."""
         ...
 
 
@@ -75,9 +120,10 @@ class Step(_Tools):
     ...     user, plan = await asyncio.gather(step.run("user", load_user, event), step.run("plan", load_plan, event))
     """
 
-    def __init__(self, steps: AsyncSteps, send: Callable[[list[Event]], Awaitable[list[str]]]) -> None:
+    def __init__(self, steps: AsyncSteps, sender: AsyncSender) -> None:
         self._steps = steps
-        self._send = send
+        self._sender = sender
+        self.ai = Ai(steps)
 
     @overload
     async def run(self, id: str, body: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -113,18 +159,145 @@ class Step(_Tools):
         events = sendables(event, data, id=None, ts=None, user=None)
 
         async def send_all() -> list[str]:
-            return await self._send(identified(events))
+            return await self._sender.send(identified(events))
 
         sent: list[str] = await self._steps.step(Wanted(id, send_all, type=SEND_TYPE))
         return sent
+
+    async def wait_for_event(
+        self,
+        id: str,
+        event: str,
+        *,
+        timeout: Duration,
+        match: str | None = None,
+        if_: str | None = None,
+        since: Since = "run_start",
+    ) -> Event | None:
+        """Wait for the next event of a name; return it, or None after ``timeout``, up to 366 days.
+
+        ``match="data.orderId"`` takes only one that has the same value there as the run's own event; ``if_`` is a CEL
+        expression on both, ``event`` and ``async``: ``"async.data.cents > event.data.cents"``.
+
+        An event that was sent since the run was queued counts, too, so that one which comes before its wait isn't missed;
+        with ``since=None`` only what comes from now on does.
+        """
+        wanted = waiting_for_event(id, event, match=match, if_=if_, timeout=timeout, since=since)
+        return as_event(await self._steps.step(wanted))
+
+    @overload
+    async def invoke(
+        self,
+        id: str,
+        function: Function[Callable[..., Coroutine[Any, Any, T]]],
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        id: str,
+        function: Function[Callable[..., T]],
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self, id: str, function: str, *, data: Mapping[str, Any] | None = None, timeout: Duration | None = None
+    ) -> Any: ...
+    async def invoke(
+        self,
+        id: str,
+        function: Function[Any] | str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> Any:
+        """Run another function with an event of this ``data``, wait for its end, and return its result.
+
+        ``function`` is one of this app, or the id of any on the server, its app's in front: ``"billing-charge"``. When its
+        run fails or is cancelled, ``StepError`` is raised here; when it takes longer than ``timeout`` (a year unless given),
+        ``InvokeTimeoutError``, and it goes on alone.
+        """
+        return await self._steps.step(invoking(id, function, data=data, timeout=timeout))
+
+    async def wait_for_signal(
+        self,
+        id: str,
+        signal: str,
+        *,
+        timeout: Duration,
+        on_conflict: OnConflict = "fail",
+        takes_kept: bool = True,
+    ) -> Signal | None:
+        """Wait for a signal of a name; return it, or None after ``timeout``, up to 366 days.
+
+        A signal goes to one run. When another waits for the name already, this run fails, unless ``on_conflict="replace"``:
+        then the other never gets it. A signal that was sent before and kept is taken at once, unless ``takes_kept=False``.
+        """
+        wanted = waiting_for_signal(id, signal, timeout=timeout, on_conflict=on_conflict, takes_kept=takes_kept)
+        return as_signal(await self._steps.step(wanted))
+
+    async def send_signal(self, id: str, signal: str, data: Json = None, *, keep: bool = True) -> str | None:
+        """Send a signal, in a step of its own; return the id of the run that waited for it, None when none did.
+
+        One that nobody waits for is kept for the next that does, unless ``keep=False``.
+        """
+        check_signal(f"step {id!r}", signal)
+
+        async def send_it() -> str | None:
+            return await self._sender.send_signal(signal, data, keep=keep)
+
+        run_id: str | None = await self._steps.step(Wanted(id, send_it, type=SIGNAL_TYPE))
+        return run_id
+
+    async def fetch(
+        self,
+        id: str,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: str | bytes | None = None,
+        json: Any = None,
+    ) -> FetchResponse:
+        """Let the server make a request, while nothing runs here; return what was answered, whatever its status.
+
+        ``json`` is written into the body. A server that can't be reached is tried again as often as the function's
+        ``retries`` say; then ``StepError`` is raised here.
+        """
+        wanted = fetching(id, url, method=method, headers=headers, body=body, json=json)
+        return as_response(await self._steps.step(wanted))
+
+    @overload
+    async def wait_for_any(self, *branches: Coroutine[Any, Any, T]) -> tuple[int, T]: ...
+    @overload
+    async def wait_for_any(self, **branches: Coroutine[Any, Any, T]) -> tuple[str, T]: ...
+    async def wait_for_any(self, *branches: Coroutine[Any, Any, Any], **named: Coroutine[Any, Any, Any]) -> Any:
+        """Wait until the first of several branches ends; return its index, or its name, and its result.
+
+        >>> async def handler(event: Event, step: Step) -> None:
+        ...     winner, _ = await step.wait_for_any(
+        ...         paid=step.wait_for_event("payment", "order.paid", match="data.orderId", timeout="30d"),
+        ...         late=step.sleep("patience", "3d"),
+        ...     )
+
+        A branch is the call of a step, without ``await``, or of an ``async def`` with any number of steps. If the first to
+        end has raised, its error is raised here. The others are closed at once: cancelled here, dropped by the server; of a
+        step that is being run the result is ignored.
+        """
+        return await race(entrants(branches, named, "calls of steps, without await"))
 
 
 class SyncStep(_Tools):
     """The step tools of plain (``def``) handlers: the same, without ``await``."""
 
-    def __init__(self, steps: SyncSteps, send: Callable[[list[Event]], list[str]]) -> None:
+    def __init__(self, steps: SyncSteps, sender: SyncSender) -> None:
         self._steps = steps
-        self._send = send
+        self._sender = sender
+        self.ai = SyncAi(steps)
 
     @overload
     def run(self, id: str, body: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -150,8 +323,108 @@ class SyncStep(_Tools):
     ) -> list[str]:
         """Send events once, as ``Step.send`` does."""
         events = sendables(event, data, id=None, ts=None, user=None)
-        sent: list[str] = self._steps.step(Wanted(id, lambda: self._send(identified(events)), type=SEND_TYPE))
+        wanted = Wanted(id, lambda: self._sender.send_sync(identified(events)), type=SEND_TYPE)
+        sent: list[str] = self._steps.step(wanted)
         return sent
+
+    def wait_for_event(
+        self,
+        id: str,
+        event: str,
+        *,
+        timeout: Duration,
+        match: str | None = None,
+        if_: str | None = None,
+        since: Since = "run_start",
+    ) -> Event | None:
+        """Wait for the next event of a name, as ``Step.wait_for_event`` does."""
+        wanted = waiting_for_event(id, event, match=match, if_=if_, timeout=timeout, since=since)
+        return as_event(self._steps.step(wanted))
+
+    @overload
+    def invoke(
+        self,
+        id: str,
+        function: Function[Callable[..., Coroutine[Any, Any, T]]],
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    def invoke(
+        self,
+        id: str,
+        function: Function[Callable[..., T]],
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    def invoke(
+        self, id: str, function: str, *, data: Mapping[str, Any] | None = None, timeout: Duration | None = None
+    ) -> Any: ...
+    def invoke(
+        self,
+        id: str,
+        function: Function[Any] | str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+    ) -> Any:
+        """Run another function and return its result, as ``Step.invoke`` does."""
+        return self._steps.step(invoking(id, function, data=data, timeout=timeout))
+
+    def wait_for_signal(
+        self,
+        id: str,
+        signal: str,
+        *,
+        timeout: Duration,
+        on_conflict: OnConflict = "fail",
+        takes_kept: bool = True,
+    ) -> Signal | None:
+        """Wait for a signal of a name, as ``Step.wait_for_signal`` does."""
+        wanted = waiting_for_signal(id, signal, timeout=timeout, on_conflict=on_conflict, takes_kept=takes_kept)
+        return as_signal(self._steps.step(wanted))
+
+    def send_signal(self, id: str, signal: str, data: Json = None, *, keep: bool = True) -> str | None:
+        """Send a signal, as ``Step.send_signal`` does."""
+        check_signal(f"step {id!r}", signal)
+        wanted = Wanted(id, lambda: self._sender.send_signal_sync(signal, data, keep=keep), type=SIGNAL_TYPE)
+        run_id: str | None = self._steps.step(wanted)
+        return run_id
+
+    def fetch(
+        self,
+        id: str,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: str | bytes | None = None,
+        json: Any = None,
+    ) -> FetchResponse:
+        """Let the server make a request, as ``Step.fetch`` does."""
+        return as_response(self._steps.step(fetching(id, url, method=method, headers=headers, body=body, json=json)))
+
+    @overload
+    def wait_for_any(self, *branches: Callable[[], T]) -> tuple[int, T]: ...
+    @overload
+    def wait_for_any(self, **branches: Callable[[], T]) -> tuple[str, T]: ...
+    def wait_for_any(self, *branches: Callable[[], Any], **named: Callable[[], Any]) -> Any:
+        """Wait until the first of several branches ends; return its index, or its name, and its result.
+
+        >>> def handler(event: Event, step: SyncStep) -> None:
+        ...     winner, _ = step.wait_for_any(
+        ...         paid=lambda: step.wait_for_event("payment", "order.paid", match="data.orderId", timeout="30d"),
+        ...         late=lambda: step.sleep("patience", "3d"),
+        ...     )
+
+        Each branch is a callable without arguments that calls steps, as those of ``parallel`` are. If the first to end has
+        raised, its error is raised here. The server drops the steps of the others at once; of a step that is being run the
+        result is ignored.
+        """
+        return self._steps.race(entrants(branches, named, "callables"))
 
     def parallel(self, branches: Sequence[Callable[[], T]]) -> list[T]:
         """Run the steps of several branches at the same time; return the branches' results in their order.
@@ -176,23 +449,48 @@ def identified(events: list[Event]) -> list[Event]:
     ]
 
 
-def sleeping(id: str, duration: Duration) -> Wanted:
-    """Return a sleep for a duration; raise ``StepUsageError`` for one that can't be."""
-    try:
-        ms = duration_ms(duration)
-    except DurationError as error:
-        raise StepUsageError(f"step {id!r}: {error}") from None
-    if ms > SLEEP_MS_MAX:
-        raise StepUsageError(f"step {id!r} sleeps {duration!r}; the most is {SLEEP_MS_MAX // DAY_MS} days")
-    return Wanted(id, asked=Asked(OpCode.SLEEP, name=duration_text(ms)))
+class Ai:
+    """What async handlers ask AI providers for, as ``step.ai``."""
+
+    def __init__(self, steps: AsyncSteps) -> None:
+        self._steps = steps
+
+    async def infer(
+        self,
+        id: str,
+        *,
+        url: str,
+        body: Mapping[str, Any],
+        auth_key: str = "",
+        format: AiFormat = "openai-chat",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Let the server ask a provider, while nothing runs here, however long it takes; return the JSON of its answer.
+
+        ``body`` is posted to ``url`` in the provider's own form. ``format`` says how it wants ``auth_key``. An answer with
+        an error, or none, is tried again as often as the function's ``retries`` say; then ``StepError`` is raised here,
+        whose ``data`` is the answer.
+        """
+        return await self._steps.step(
+            inferring(id, url=url, format=format, auth_key=auth_key, headers=headers, body=body)
+        )
 
 
-def sleeping_until(id: str, time: datetime.datetime | str) -> Wanted:
-    """Return a sleep until a time; raise ``StepUsageError`` for one without a zone, and for text that isn't one."""
-    try:
-        at = datetime.datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError:
-        raise StepUsageError(f"step {id!r}: {time!r} is not a time; write it like 2030-01-31T09:00:00Z") from None
-    if at.tzinfo is None:
-        raise StepUsageError(f"step {id!r}: {time!r} has no time zone; add one (Z, +02:00, datetime.UTC)")
-    return Wanted(id, asked=Asked(OpCode.SLEEP, name=time_text(round(at.timestamp() * 1000))))
+class SyncAi:
+    """What plain handlers ask AI providers for, as ``step.ai``."""
+
+    def __init__(self, steps: SyncSteps) -> None:
+        self._steps = steps
+
+    def infer(
+        self,
+        id: str,
+        *,
+        url: str,
+        body: Mapping[str, Any],
+        auth_key: str = "",
+        format: AiFormat = "openai-chat",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Let the server ask a provider, as ``Ai.infer`` does."""
+        return self._steps.step(inferring(id, url=url, format=format, auth_key=auth_key, headers=headers, body=body))
