@@ -15,12 +15,14 @@ from typing import Final, Self
 from urllib.parse import urljoin
 
 from stepwell.engine.transport.connection import CONTENT_ENCODING, LOCATION, NotHttp, Response, TooLarge
+from stepwell.engine.transport.dial import Resolve, system_resolve
 from stepwell.engine.transport.pool import Pool
 from stepwell.engine.transport.target import Target, target_of
 from stepwell.limits import CALL_CONNECT_TIMEOUT_MS, REDIRECTS_MAX, REPLY_BYTES_MAX
 
 _WINDOW_ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _WINDOW_RAW: Final = -zlib.MAX_WBITS
+_WITHOUT_BODY: Final = ("GET", "HEAD")
 
 
 class TooManyRedirects(Exception):
@@ -28,7 +30,11 @@ class TooManyRedirects(Exception):
 
 
 class Client:
-    """Makes requests. ``idle_s`` is how long a connection is kept for the next; with 0 each has its own."""
+    """Makes requests. ``idle_s`` is how long a connection is kept for the next; with 0 each has its own.
+
+    With ``keeps_fields`` responses have all their headers. ``may_dial`` is asked of each address before a connection to
+    it is tried, after ``resolve`` has found it.
+    """
 
     def __init__(
         self,
@@ -36,16 +42,22 @@ class Client:
         idle_s: float,
         body_bytes_max: int = REPLY_BYTES_MAX,
         connect_timeout_ms: int = CALL_CONNECT_TIMEOUT_MS,
+        keeps_fields: bool = False,
         tls: ssl.SSLContext | None = None,
         time: Callable[[], float] | None = None,
+        resolve: Resolve = system_resolve,
+        may_dial: Callable[[str], bool] | None = None,
     ) -> None:
         self._body_bytes_max = body_bytes_max
         self.pool = Pool(
             idle_s=idle_s,
             connect_timeout_s=connect_timeout_ms / 1000,
             body_bytes_max=body_bytes_max,
+            keeps_fields=keeps_fields,
             tls=tls,
             time=time,
+            resolve=resolve,
+            may_dial=may_dial,
         )
 
     async def __aenter__(self) -> Self:
@@ -97,10 +109,12 @@ class Client:
         a line. A redirect repeats method, fields and body.
 
         Raises ``TooManyRedirects``, ``TimeoutError`` (``ConnectTimeout`` when it was the connection that took too
-        long), ``TooLarge``, ``NotHttp``, ``OSError`` for what went wrong with the connection, and ``ValueError`` for
-        a redirect to what is no URL.
+        long), ``TooLarge``, ``NotHttp``, ``AddressRefused``, ``OSError`` for what went wrong with the connection, and
+        ``ValueError`` for a redirect to what is no URL.
         """
-        own = f"{fields}Content-Length: {len(body)}\r\n\r\n"
+        # A method that has no use for a body says nothing about one: some servers refuse even an empty one (RFC 9110).
+        length = "" if not body and method in _WITHOUT_BODY else f"Content-Length: {len(body)}\r\n"
+        own = f"{fields}{length}\r\n"
         for _ in range(REDIRECTS_MAX + 1):
             head = f"{method} {path} HTTP/1.1\r\n{target.fields}{own}"
             response = await self.pool.exchange(target.origin, head.encode(), body, deadline=deadline)

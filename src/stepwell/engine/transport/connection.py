@@ -40,6 +40,8 @@ class Response(NamedTuple):
     headers: Mapping[str, str]
     """Only those that are read here or by the protocol, by their name as ``protocol.headers`` spells it."""
     body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+    """All headers as they came, of a client that keeps them."""
 
 
 class Disconnected(ConnectionError):
@@ -58,12 +60,17 @@ class Connection(asyncio.Protocol):
     """One exchange at a time. ``on_lost`` is called once, when the connection is gone."""
 
     __slots__ = (
-        "_body", "_body_bytes_max", "_ends_with_close", "_headers", "_loop", "_on_lost", "_parser", "_status",
-        "_transport", "_unread_bytes", "_waiter", "due_at", "is_open",
+        "_body", "_body_bytes_max", "_ends_with_close", "_fields", "_headers", "_is_head", "_loop", "_on_lost",
+        "_parser", "_status", "_transport", "_unread_bytes", "_waiter", "due_at", "is_open",
     )  # fmt: skip
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None], *, body_bytes_max: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[Connection], None],
+        *,
+        body_bytes_max: int,
+        keeps_fields: bool = False,
     ) -> None:
         self._loop, self._on_lost, self._body_bytes_max = loop, on_lost, body_bytes_max
         self._transport: asyncio.Transport | None = None
@@ -73,9 +80,11 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._status = 0
         self._headers: dict[str, str] = {}
+        self._fields: list[tuple[str, str]] | None = [] if keeps_fields else None
         self._body: bytes | bytearray = b""
         self._unread_bytes = 0
         self._ends_with_close = False
+        self._is_head = False
         self.is_open = False
         """Whether a request can be sent, if none is under way."""
         self.due_at = 0.0
@@ -94,9 +103,12 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None, "an open connection has a transport"
         self._status = 0
         self._headers = {}
+        if self._fields:
+            self._fields = []
         self._body = b""
         self._unread_bytes = 0
         self._ends_with_close = False
+        self._is_head = head.startswith(b"HEAD ")
         self._waiter = waiter = self._loop.create_future()
         self._transport.writelines((head, body))
         return waiter
@@ -150,9 +162,13 @@ class Connection(asyncio.Protocol):
             self.abort()  # a second response to one request
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status != 0:
+            return  # a chunked body's trailers
         known = _READ.get(name.lower())
-        if known is not None and self._status == 0:  # later ones are a chunked body's trailers
+        if known is not None:
             self._headers.setdefault(known, value.decode("utf-8", "replace"))
+        if self._fields is not None:
+            self._fields.append((name.decode("ascii", "replace"), value.decode("utf-8", "replace")))
 
     def on_headers_complete(self) -> None:
         if self._waiter is None or self._parser is None:
@@ -160,10 +176,16 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:  # an interim response: the real one follows
             self._headers = {}
+            if self._fields:
+                self._fields = []
             if status == 101:
                 self.end(NotHttp("it wants to speak another protocol than HTTP"))
             return
         self._status = status
+        if self._is_head:
+            # No body follows, whatever the headers say. The parser can't be told so: it is done with this connection.
+            self._complete(self._waiter, is_last=True)
+            return
         coding, length = self._headers.get(_TRANSFER_ENCODING), self._headers.get(_CONTENT_LENGTH)
         if coding is not None:
             if coding.strip().lower() != "chunked":
@@ -199,7 +221,7 @@ class Connection(asyncio.Protocol):
         if is_last or (self._transport is not None and self._transport.get_write_buffer_size() > 0):
             self.abort()
         if not waiter.done():
-            waiter.set_result(Response(self._status, self._headers, bytes(self._body)))
+            waiter.set_result(Response(self._status, self._headers, bytes(self._body), tuple(self._fields or ())))
 
     def _closed(self, error: Exception | None) -> None:
         self.is_open = False

@@ -1,4 +1,4 @@
-"""Opens connections: looks up names, tries each address, and checks certificates."""
+"""Opens connections: looks up names, tries each address that may be dialled, and checks certificates."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 
 from stepwell.engine.transport.connection import Connection
 from stepwell.engine.transport.target import Origin
@@ -25,6 +25,20 @@ class ConnectTimeout(TimeoutError):
     """No connection came about in time."""
 
 
+class AddressRefused(Exception):
+    """All addresses of a host are such as may not be dialled."""
+
+
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Looks up a name: host and port to addresses. Raises ``OSError`` for one that isn't known."""
+
+
+async def system_resolve(host: str, port: int) -> Sequence[str]:
+    """Look up a name as this machine does."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
 class _Known:
     """The addresses of a name. One that fails is left out until the name is looked up again."""
 
@@ -33,18 +47,31 @@ class _Known:
 
 
 class Dialer:
-    """Opens connections for one pool."""
+    """Opens connections for one pool.
 
-    def __init__(self, make: Callable[[], Connection], *, timeout_s: float, tls: ssl.SSLContext | None) -> None:
+    ``may_dial`` is asked of what a name was found to be, and connections go to these very addresses: what the name
+    is a moment later doesn't matter.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None,
+        resolve: Resolve = system_resolve,
+        may_dial: Callable[[str], bool] | None = None,
+    ) -> None:
         self._make, self._timeout_s, self._tls = make, timeout_s, tls
+        self._resolve, self._may_dial = resolve, may_dial
         self._names: dict[Origin, asyncio.Task[_Known]] = {}
         """Look-ups under way, and those that brought something."""
 
     async def dial(self, origin: Origin) -> Connection:
         """Connect, TLS included, trying one address after the other.
 
-        Raises ``ConnectTimeout``, ``OSError`` (refused, unknown name, untrusted certificate) or ``ValueError`` (a name
-        that can't be one).
+        Raises ``ConnectTimeout``, ``AddressRefused``, ``OSError`` (refused, unknown name, untrusted certificate) or
+        ``ValueError`` (a name that can't be one).
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -93,9 +120,22 @@ class Dialer:
         """Return the addresses of a name, at least one. Those who ask at the same time share one look-up."""
         task = self._names.get(origin)
         if task is None or _is_stale(task):
-            task = self._names[origin] = asyncio.get_running_loop().create_task(_look_up(origin))
+            task = self._names[origin] = asyncio.get_running_loop().create_task(self._find(origin))
             task.add_done_callback(lambda task: self._looked_up(origin, task))
         return await asyncio.shield(task)
+
+    async def _find(self, origin: Origin) -> _Known:
+        try:
+            ip_address(origin.host)
+            found: Sequence[str] = [origin.host]
+        except ValueError:
+            found = await self._resolve(origin.host, origin.port)
+        addresses = list(dict.fromkeys(found))
+        if self._may_dial is not None:
+            addresses = [address for address in addresses if self._may_dial(address)]
+            if not addresses:
+                raise AddressRefused(origin.host)
+        return _Known(addresses, asyncio.get_running_loop().time() + _ADDRESSES_KEPT_S)
 
     def _looked_up(self, origin: Origin, task: asyncio.Task[_Known]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._names.get(origin) is task:
@@ -113,14 +153,3 @@ def _is_stale(task: asyncio.Task[_Known]) -> bool:
         return False
     known = task.result()
     return not known.addresses or known.until <= asyncio.get_running_loop().time()
-
-
-async def _look_up(origin: Origin) -> _Known:
-    loop = asyncio.get_running_loop()
-    addresses = [origin.host]
-    with contextlib.suppress(ValueError):
-        ip_address(origin.host)
-        return _Known(addresses, loop.time() + _ADDRESSES_KEPT_S)
-    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-    return _Known(addresses, loop.time() + _ADDRESSES_KEPT_S)

@@ -20,7 +20,7 @@ from stepwell.limits import CALL_CONNECT_TIMEOUT_MS, CALL_TIMEOUT_MS
 from stepwell.protocol import headers as names
 from stepwell.protocol.signature import sign
 
-_OFF_LOOP_BYTES: Final = 256 * 1024
+OFF_LOOP_BYTES: Final = 256 * 1024
 """Larger answers are parsed on a thread, so that one doesn't delay the calls of others."""
 
 _IDLE_S: Final = 4
@@ -56,7 +56,7 @@ class HttpTransport:
         shown = shown_url(call.url)
         try:
             target = call_target(call.url)
-            status, answered, body = await client.exchange(
+            status, answered, body, _ = await client.exchange(
                 "POST",
                 target,
                 target.path + step_in_url(call.step_id),
@@ -83,7 +83,7 @@ class HttpTransport:
             return server_error("invalid_reply", f"{shown} can't be understood: {error}")
         except (OSError, ValueError) as error:
             return server_error("http_unreachable", f"Unable to reach SDK URL {shown}: {_why(error)}")
-        if len(body) > _OFF_LOOP_BYTES:
+        if len(body) > OFF_LOOP_BYTES:
             return await asyncio.to_thread(read_reply, status, answered, body, now_ms=self._now_ms(), url=shown)
         return read_reply(status, answered, body, now_ms=self._now_ms(), url=shown)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stepwell.engine.transport.connection import Connection, Disconnected, Response
-from stepwell.engine.transport.dial import Dialer
+from stepwell.engine.transport.dial import Dialer, Resolve, system_resolve
 from stepwell.engine.transport.target import Origin
 
 _SWEEP_S_MIN: Final = 0.05
@@ -36,13 +36,16 @@ class Pool:
         idle_s: float,
         connect_timeout_s: float,
         body_bytes_max: int,
+        keeps_fields: bool = False,
         tls: ssl.SSLContext | None = None,
         time: Callable[[], float] | None = None,
+        resolve: Resolve = system_resolve,
+        may_dial: Callable[[str], bool] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._idle_s, self._body_bytes_max = idle_s, body_bytes_max
+        self._idle_s, self._body_bytes_max, self._keeps_fields = idle_s, body_bytes_max, keeps_fields
         self.time = time or self._loop.time
-        self._dialer = Dialer(self._make, timeout_s=connect_timeout_s, tls=tls)
+        self._dialer = Dialer(self._make, timeout_s=connect_timeout_s, tls=tls, resolve=resolve, may_dial=may_dial)
         self._connections: set[Connection] = set()
         self._idle: dict[Origin, list[Connection]] = {}
         self._sweep_at = math.inf
@@ -147,7 +150,7 @@ class Pool:
         return connection
 
     def _make(self) -> Connection:
-        return Connection(self._loop, self._lost, body_bytes_max=self._body_bytes_max)
+        return Connection(self._loop, self._lost, body_bytes_max=self._body_bytes_max, keeps_fields=self._keeps_fields)
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -414,10 +414,10 @@ def looks_up(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[Origin]:
     """Let names have these addresses; return the list of what is looked up."""
     asked: list[Origin] = []
 
-    async def look_up(origin: Origin) -> Any:
+    async def find(_dialer: Any, origin: Origin) -> Any:
         asked.append(origin)
         await asyncio.sleep(0)
         return dial._Known(list(addresses), asyncio.get_running_loop().time() + 10)
 
-    monkeypatch.setattr(dial, "_look_up", look_up)
+    monkeypatch.setattr(dial.Dialer, "_find", find)
     return asked
