@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from stepwell.engine.core.expression import compile_expression
 from stepwell.errors import ExpressionError
 
+NAMES = ("event", "async")
 ENVIRONMENT = cel.NewEnv(
     variables={"event": cel.Type.DYN, "async": cel.Type.DYN}, extensions=[ext_strings.ExtStrings()]
 )
@@ -172,7 +173,7 @@ def test_where_strict_cel_has_an_answer_ours_is_the_same(text: str, data: Any, o
         return
     event("answer")
 
-    ours = compile_expression(text).evaluate(variables)
+    ours = compile_expression(text, NAMES).evaluate(variables)
 
     assert same(ours, theirs), f"ours {ours!r}, theirs {theirs!r}"
 
@@ -182,7 +183,7 @@ def test_where_strict_cel_has_an_answer_ours_is_the_same(text: str, data: Any, o
 def test_on_any_data_an_expression_evaluates_or_says_why(text: str, data: Any) -> None:
     variables = {"event": data}
     try:
-        expression = compile_expression(text)
+        expression = compile_expression(text, NAMES)
     except ExpressionError:  # a pattern that is none
         return
 

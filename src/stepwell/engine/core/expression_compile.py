@@ -30,7 +30,7 @@ from stepwell.engine.core.expression_values import (
 Frame: TypeAlias = dict[str, Any]
 Evaluator: TypeAlias = Callable[[Frame], Value]
 
-VARIABLES: Final = ("event", "async", "vars")
+_UNUSED_VARIABLE: Final = "vars"  # known everywhere (protocol 10), and always null
 CHARGE_PER_STEP: Final = 500  # keeps the work of a step under 100 us, and so an evaluation about a second
 
 # Keys of the frame that no variable can have.
@@ -44,12 +44,12 @@ class Exhausted(Exception):
     """The steps are used up. Not a ``Failure``: nothing may absorb it."""
 
 
-def compile_tree(tree: Node, text: str) -> Evaluator:
-    """Compile a tree; ``text`` is its source.
+def compile_tree(tree: Node, text: str, names: tuple[str, ...]) -> Evaluator:
+    """Compile a tree; ``text`` is its source, ``names`` the variables that there are.
 
     Raises ``ExpressionError`` with line and column for unknown names, wrong numbers of arguments and bad patterns.
     """
-    return _Compiler(text).compile(tree, {})
+    return _Compiler(text, names).compile(tree, {})
 
 
 class _Compiler:
@@ -58,8 +58,9 @@ class _Compiler:
     Each macro has a slot of its own, so that a variable that hides another needn't be put back.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, names: tuple[str, ...]) -> None:
         self._text = text
+        self._names = names
         self._slots = 0
 
     def compile(self, node: Node, scope: Mapping[str, str]) -> Evaluator:
@@ -96,10 +97,10 @@ class _Compiler:
             return _selected(self.compile(start, scope), fields)
         if start.name in scope:
             return _variable(scope[start.name], fields)
-        if start.name in VARIABLES:
+        if start.name in self._names or start.name == _UNUSED_VARIABLE:
             return _variable(start.name, fields)
-        message = f"unknown variable {start.name!r}: there are event, async (in waits) and vars"
-        raise error_at(self._text, start.at, message)
+        known = f"is only {self._names[0]}" if len(self._names) == 1 else f"are {' and '.join(self._names)}"
+        raise error_at(self._text, start.at, f"unknown variable {start.name!r}: here there {known}")
 
     def _operator(self, node: Call, scope: Mapping[str, str]) -> Evaluator:
         parts = [self.compile(argument, scope) for argument in node.arguments]

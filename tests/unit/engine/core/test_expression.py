@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from stepwell.engine.core.expression import Expression, compile_expression, to_key
+from stepwell.engine.core.expression_parts import paths
+from stepwell.engine.core.expression_text import written, written_path
 from stepwell.errors import ExpressionError
 from stepwell.limits import EXPRESSION_CHARS_MAX, EXPRESSION_STEPS_MAX
 
+BOTH = ("event", "async")
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 BIG = 2**70
 VARIABLES: dict[str, Any] = {
@@ -233,7 +236,7 @@ ROWS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("text", "value"), ROWS, ids=[text for text, _ in ROWS])
 def test_an_expression_has_the_value_that_the_protocol_gives_it(text: str, value: Any) -> None:
-    result = compile_expression(text).evaluate(VARIABLES, now_ms=NOW_MS)
+    result = compile_expression(text, BOTH).evaluate(VARIABLES, now_ms=NOW_MS)
 
     assert result == value
     assert type(result) is type(value)
@@ -312,7 +315,7 @@ def test_a_value_tests_as_its_truth(text: str, is_true: bool) -> None:
 
 
 def test_variables_that_are_not_given_are_null() -> None:
-    assert compile_expression("async.data.id == null && vars == null").test({"event": {}}) is True
+    assert compile_expression("async.data.id == null && vars == null", BOTH).test({"event": {}}) is True
 
 
 def test_the_time_is_an_argument_and_never_read_from_a_clock() -> None:
@@ -341,7 +344,8 @@ def test_an_evaluation_leaves_the_variables_as_they_were() -> None:
         ("event.id = 'a'", "write == to compare"),
         ("event.id ==\n  $", "line 2, column 3"),
         ("'open", "line 1, column 1"),
-        ("evnt.id == 1", "line 1, column 1: unknown variable 'evnt'"),
+        ("evnt.id == 1", "line 1, column 1: unknown variable 'evnt': here there is only event"),
+        ("event.id == 1 || async.id == 1", "line 1, column 18: unknown variable 'async': here there is only event"),
         ("event.data.list.all(x, y)", "line 1, column 24: unknown variable 'y'"),
         ("[1].all(x, true) && x", "unknown variable 'x'"),
         ("event.id == '1' &&\n  startWith(event.id, 'a')", "line 2, column 12: unknown function startWith()"),
@@ -447,7 +451,7 @@ def test_deep_values_compare_without_running_out_of_stack() -> None:
         deep = [deep]
     variables = {"event": {"data": deep}, "async": {"data": deep}}
 
-    assert compile_expression("event.data == async.data").evaluate(variables) is True
+    assert compile_expression("event.data == async.data", BOTH).evaluate(variables) is True
     with pytest.raises(ExpressionError, match="nested too deeply"):
         compile_expression("event.data").evaluate(variables)
     assert compile_expression("event.data + '' == ''").test(variables) is False
@@ -456,6 +460,86 @@ def test_deep_values_compare_without_running_out_of_stack() -> None:
 def test_an_expression_is_compiled_once() -> None:
     assert compile_expression("event.data.once") is compile_expression("event.data.once")
     assert repr(compile_expression("event.data.once")) == "Expression('event.data.once')"
+
+
+@pytest.mark.parametrize("text", [text for text, _ in ROWS])
+def test_an_expression_written_again_is_the_same(text: str) -> None:
+    again = written(compile_expression(text, BOTH).tree)
+
+    assert written(compile_expression(again, BOTH).tree) == again
+    assert compile_expression(again, BOTH).evaluate(VARIABLES, now_ms=NOW_MS) == compile_expression(
+        text, BOTH
+    ).evaluate(VARIABLES, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("((event.a)) &&(event.b&&  event.c)||(event.d)", "event.a && event.b && event.c || event.d"),
+        ("event.a && (event.b || event.c)", "event.a && (event.b || event.c)"),
+        ("!(event.a == 1) && !event.b", "!(event.a == 1) && !event.b"),
+        ("-(1) - (-1) - (2 - 3)", "-(1) - -1 - (2 - 3)"),
+        ("-(-event.a)", "-(-event.a)"),
+        ("!(-event.a)", "!(-event.a)"),
+        ("(1 + 2) * 3 % (4 * 5)", "(1 + 2) * 3 % (4 * 5)"),
+        ("(event.a < 1) == (event.b in [1, 2.5])", "event.a < 1 == (event.b in [1, 2.5])"),
+        ("event.a ? 1 : event.b ? 2 : 3", "event.a ? 1 : event.b ? 2 : 3"),
+        ("(event.a ? 1 : 2) ? (event.b ? 3 : 4) : 5", "(event.a ? 1 : 2) ? (event.b ? 3 : 4) : 5"),
+        ("(event.a + event.b).size()", "(event.a + event.b).size()"),
+        ("event['a'][0]['b c'][\"in\"][event.i]", 'event.a[0]["b c"]["in"][event.i]'),
+        ("{'a': 1}.a == null || {1: [true, false]}[1]", '{"a": 1}.a == null || {1: [true, false]}[1]'),
+        ("event.s == r'\\d' || event.s == 'it\\'s\\n'", 'event.s == "\\\\d" || event.s == "it\'s\\n"'),
+        ("18446744073709551615u == 5u", "18446744073709551615u == 5"),
+        ("matches(event.a, 'x') || event.a.matches('x')", 'matches(event.a, "x") || event.a.matches("x")'),
+        (
+            "event.l.map(x, x > 1, x * 2).exists(y, has(y.z)) || event.l.filter(x, x > 1)",
+            "event.l.map(x, x > 1, x * 2).exists(y, has(y.z)) || event.l.filter(x, x > 1)",
+        ),
+    ],
+)
+def test_an_expression_is_written_with_the_parentheses_it_needs(text: str, again: str) -> None:
+    assert written(compile_expression(text).tree) == again
+
+
+def test_a_conjunction_is_taken_apart_in_order() -> None:
+    expression = compile_expression("(event.a && event.b == 1) && (event.c || event.d) && !(event.e && event.f)")
+
+    assert [term.text for term in expression.terms()] == [
+        "event.a",
+        "event.b == 1",
+        "event.c || event.d",
+        "!(event.e && event.f)",
+    ]
+
+
+def test_what_is_no_conjunction_is_its_own_term() -> None:
+    expression = compile_expression("event.a  ||  event.b")
+
+    assert expression.terms() == (expression,)
+
+
+def test_a_term_evaluates_by_itself_and_points_into_the_whole_text() -> None:
+    first, second = compile_expression("event.a == 1 &&\n event.b.matches('x')").terms()
+
+    assert (first.test({"event": {"a": 1}}), first.test({"event": {"a": 2}})) == (True, False)
+    with pytest.raises(ExpressionError, match="line 2, column 17"):
+        second.check_restricted()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("event.a.b == 1 && event['a']['c'] == event.a.b", ["event.a.b", "event.a.c"]),
+        ("event.a.b == 1 && event.a == 2", ["event.a"]),
+        ("has(event.a.b) && event.c[event.d].e", ["event.a.b", "event.c", "event.d"]),
+        ("event.l.exists(x, x.a == event.b && [x].all(event, event.c))", ["event.l", "event.b"]),
+        ("event.l.map(x, x.a, event.b)[0].c == {'k': event.d}", ["event.l", "event.b", "event.d"]),
+        ("event.l.filter(x, x.a)", ["event.l"]),
+        ("1 == 1", []),
+    ],
+)
+def test_an_expression_knows_what_it_reads(text: str, read: list[str]) -> None:
+    assert [written_path(path) for path in paths(compile_expression(text).tree)] == read
 
 
 @pytest.mark.parametrize(
@@ -469,7 +553,7 @@ def test_an_expression_is_compiled_once() -> None:
     ],
 )
 def test_the_restricted_form_allows_conditions(text: str) -> None:
-    compile_expression(text).check_restricted()
+    compile_expression(text, BOTH).check_restricted()
 
 
 @pytest.mark.parametrize(
@@ -489,7 +573,7 @@ def test_the_restricted_form_allows_conditions(text: str) -> None:
     ],
 )
 def test_the_restricted_form_names_what_it_refuses(text: str, problem: str) -> None:
-    expression: Expression = compile_expression(text)
+    expression: Expression = compile_expression(text, BOTH)
 
     with pytest.raises(ExpressionError) as raised:
         expression.check_restricted()
