@@ -15,6 +15,17 @@ from stepwell.protocol.duration import Duration
 from stepwell.sdk.client import Client
 from stepwell.sdk.current import replayed_function
 from stepwell.sdk.event import Sendable, sendables
+from stepwell.sdk.flow import (
+    AtATime,
+    Batch,
+    Cancels,
+    Debounce,
+    RateLimit,
+    Singleton,
+    Throttle,
+    Timeouts,
+    flow_fields,
+)
 from stepwell.sdk.function import Function, check_id, runtime_ms
 from stepwell.sdk.handler import Handler
 from stepwell.sdk.serve.asgi import AsgiApp
@@ -104,6 +115,17 @@ class Stepwell:
         on_failure: Callable[..., Any] | None = None,
         checkpoint: bool | None = None,
         max_runtime: Duration | None = None,
+        concurrency: AtATime | None = None,
+        run_concurrency: AtATime | None = None,
+        throttle: Throttle | None = None,
+        rate_limit: RateLimit | None = None,
+        debounce: Debounce | None = None,
+        batch: Batch | None = None,
+        priority: str | None = None,
+        idempotency: str | None = None,
+        cancel: Cancels | None = None,
+        timeouts: Timeouts | None = None,
+        singleton: Singleton | None = None,
     ) -> Callable[[H], Function[H]]:
         """Register a handler.
 
@@ -112,10 +134,29 @@ class Stepwell:
         each step and of the code between, 0 to 20. ``on_failure`` is a handler for runs that failed: it gets the run's
         ``event``, and why as ``error``. ``checkpoint`` and ``max_runtime`` are the app's unless given.
 
+        Flow control, which the server does: ``concurrency`` is how many calls (steps, and the code between) are made at a
+        time, ``run_concurrency`` how many runs are between their first call and their end; both take a number or
+        ``Concurrency(…)``. ``priority`` is an expression for the seconds, -600 to 600, by which a run goes before others of
+        the function; ``idempotency`` one for what starts a run only once in 24 hours. Each other takes the class of its name.
+
         The handler, ``async def`` or ``def``, asks for what it needs by parameter name or type: ``event``, ``events``,
         ``step``, ``run``, ``attempt``, ``logger``. Raises ``FunctionConfigError`` where any of that doesn't hold.
         """
         check_id("a function", id)
+        flow = flow_fields(
+            id,
+            concurrency=concurrency,
+            run_concurrency=run_concurrency,
+            throttle=throttle,
+            rate_limit=rate_limit,
+            debounce=debounce,
+            batch=batch,
+            priority=priority,
+            idempotency=idempotency,
+            cancel=cancel,
+            timeouts=timeouts,
+            singleton=singleton,
+        )
 
         def register(handler: H) -> Function[H]:
             function = Function(
@@ -128,6 +169,7 @@ class Stepwell:
                 on_failure=on_failure,
                 checkpoint=checkpoint,
                 max_runtime=max_runtime,
+                flow=flow,
             )
             for slug in self._own_slugs(function):
                 if slug in self.slugs():

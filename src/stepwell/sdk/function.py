@@ -8,6 +8,7 @@ import logging
 import re
 import typing
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -112,7 +113,9 @@ class Function(Generic[H]):
         is_failure_handler: bool = False,
         checkpoint: bool | None = None,
         max_runtime: Duration | None = None,
+        flow: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        """``flow`` is what ``flow_fields`` returned."""
         if not 0 <= retries <= RETRIES_MAX:
             raise FunctionConfigError(f"function {id!r}: retries is {retries}; it goes from 0 to {RETRIES_MAX}")
         self.handler = handler
@@ -121,6 +124,7 @@ class Function(Generic[H]):
         self.name = name or id
         self.triggers = triggers
         self.retries = retries
+        self._flow = flow
         self.is_failure_handler = is_failure_handler
         self.checkpoint = checkpoint
         self.max_runtime_ms = None if max_runtime is None else runtime_ms(max_runtime, f"function {id!r}")
@@ -158,7 +162,9 @@ class Function(Generic[H]):
             runtime=Runtime(url=f"{serve_url}?{query}"),
             retries=Retries(attempts=self.retries),
         )
-        return FunctionConfig(id=self.slug, name=self.name, triggers=self.triggers, steps={DISCOVER: step})
+        return FunctionConfig(
+            id=self.slug, name=self.name, triggers=self.triggers, steps={DISCOVER: step}, **self._flow
+        )
 
     def call(self, values: Mapping[Source, object]) -> Any:
         """Call the handler with what it asks for; for an async one, return its coroutine."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias, cast
 
-from stepwell.errors import FunctionConfigError
-from stepwell.limits import CRON_CHARS_MAX, EXPRESSION_CHARS_MAX, TRIGGER_EVENT_CHARS_MAX, TRIGGERS_PER_FUNCTION_MAX
+from stepwell.errors import DurationError, FunctionConfigError
+from stepwell.limits import (
+    CRON_CHARS_MAX,
+    EXPRESSION_CHARS_MAX,
+    JITTER_MS_MAX,
+    JITTER_MS_MIN,
+    TRIGGER_EVENT_CHARS_MAX,
+    TRIGGERS_PER_FUNCTION_MAX,
+)
+from stepwell.protocol.duration import Duration, duration_ms, duration_text
 from stepwell.protocol.sync import Trigger
 
 On: TypeAlias = str | Trigger | Iterable[str | Trigger]
@@ -28,10 +36,13 @@ def trigger(event: str, *, if_: str | None = None) -> Trigger:
     return Trigger(event=event, expression=if_)
 
 
-def cron(schedule: str) -> Trigger:
+def cron(schedule: str, *, jitter: Duration | None = None) -> Trigger:
     """Start a function by a schedule of five fields, in UTC or, with ``TZ=Europe/Paris`` in front, in a time zone.
 
-    Raises ``FunctionConfigError`` when it hasn't five fields. The server reads it whole, and refuses the sync if it can't.
+    With ``jitter`` (1 s to 5 min) each run starts up to so much later, by chance, so that not all start at once.
+
+    Raises ``FunctionConfigError`` when it hasn't five fields, or for a wrong jitter. The server reads it whole, and refuses
+    the sync if it can't.
     """
     fields = schedule.split()
     if fields and fields[0].startswith(("TZ=", "CRON_TZ=")):
@@ -41,7 +52,18 @@ def cron(schedule: str) -> Trigger:
             f"{schedule!r} is no cron schedule: write minute, hour, day, month and weekday,"
             " with TZ=Area/City in front for a time zone (cron('TZ=Europe/Paris 0 9 * * 1-5'))"
         )
-    return Trigger(cron=schedule)
+    return Trigger(cron=schedule, jitter=None if jitter is None else _jitter(jitter))
+
+
+def _jitter(jitter: Duration) -> str:
+    try:
+        ms = duration_ms(jitter)
+    except DurationError as error:
+        raise FunctionConfigError(f"jitter: {error}") from None
+    if not JITTER_MS_MIN <= ms <= JITTER_MS_MAX:
+        least, most = duration_text(JITTER_MS_MIN), duration_text(JITTER_MS_MAX)
+        raise FunctionConfigError(f"a schedule's jitter goes from {least} to {most}: {jitter!r}")
+    return duration_text(ms)
 
 
 def triggers(on: On, function_id: str) -> list[Trigger]:

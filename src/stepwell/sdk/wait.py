@@ -140,7 +140,7 @@ def _text(id: str, duration: Duration, verb: str) -> str:
     """Write a duration in the protocol's form."""
     try:
         ms = duration_ms(duration)
-    except DurationError as error:
+    except (DurationError, TypeError) as error:
         raise StepUsageError(f"step {id!r}: {error}") from None
     if ms > SLEEP_MS_MAX:
         raise StepUsageError(f"step {id!r} {verb} {duration!r}; the most is {SLEEP_MS_MAX // DAY_MS} days")
