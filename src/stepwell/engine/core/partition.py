@@ -5,7 +5,7 @@ value that the rule's key had for the run's event::
 
     <function id>|c.<rule>.<value>|r.<rule>.<value>|s.<rule>.<value>|t.<rule>.<value>|h
 
-``c`` concurrency of calls, ``r`` concurrency of runs, ``s`` a singleton that cancels, ``t`` throttle, ``h`` held. The
+``c`` concurrency of calls, ``r`` concurrency of runs, ``s`` a singleton, ``t`` throttle, ``h`` held. The
 first job of a run is in the partition with all tokens, later calls in the one with those of kind ``c`` alone. Limits
 are no part of it: they are looked up when jobs are claimed, by the rule's id, in the function's newest configuration.
 """

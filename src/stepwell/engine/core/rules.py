@@ -169,10 +169,9 @@ class Rules(NamedTuple):
         tokens: list[Token] = [HELD] if is_held else []
         for kind, rules in ((TokenKind.STEPS, self.steps), (TokenKind.RUNS, self.runs)):
             tokens += (Token(kind, rule.id, _hashed(rule.key, variables, now_ms)) for rule in rules)
-        if self.singleton is not None and self.singleton.mode is SingletonMode.CANCEL:
-            key = self._singleton_key(variables, now_ms)
-            if key is not None:
-                tokens.append(key)
+        singleton = self._singleton_token(variables, now_ms)
+        if singleton is not None:
+            tokens.append(singleton)
         if self.throttle is not None:
             value = _hashed(self.throttle.key, variables, now_ms)
             tokens.append(Token(TokenKind.THROTTLE, self.throttle.id, value))
@@ -232,12 +231,10 @@ class Rules(NamedTuple):
         return None
 
     def _singleton(self, variables: Mapping[str, Json], now_ms: int) -> Singleton | None:
-        if self.singleton is None:
-            return None
-        key = self._singleton_key(variables, now_ms)
-        return Singleton(key.text, self.singleton.mode) if key is not None else None
+        token = self._singleton_token(variables, now_ms)
+        return Singleton(token.text, self.singleton.mode) if self.singleton is not None and token is not None else None
 
-    def _singleton_key(self, variables: Mapping[str, Json], now_ms: int) -> Token | None:
+    def _singleton_token(self, variables: Mapping[str, Json], now_ms: int) -> Token | None:
         if self.singleton is None:
             return None
         value = _switching(self.singleton.key, variables, now_ms)

@@ -203,7 +203,7 @@ BATCH = {"maxSize": 2, "timeout": "1s"}
         ({"cancel": [{"event": ""}]}, "cancel[0].event must be an event's name of 1 to 255 characters"),
         ({"cancel": [{"event": "b"}, {"event": "x" * 256}]}, "cancel[1].event must be"),
         ({"cancel": [{"event": "b", "if": "(("}]}, "cancel[0].if: "),
-        ({"cancel": [{"event": "b", "if": "size(async.data.o) == 1"}]}, "cancel[0].if: line 1, column 1: size()"),
+        ({"cancel": [{"event": "b", "if": "size(async.data.o) == 1"}]}, "cancel[0].if: line 1, column 5: size()"),
         ({"cancel": [{"event": "b", "timeout": "tomorrow"}]}, "cancel[0].timeout: 'tomorrow' is not a duration"),
         ({"timeouts": {"start": "367d"}}, "timeouts.start must be at most"),
         ({"timeouts": {"finish": "x"}}, "timeouts.finish: 'x' is not a duration"),
@@ -273,9 +273,7 @@ def test_a_changed_limit_leaves_runs_in_their_partition() -> None:
 
 
 def test_limits_that_are_not_of_starts_are_in_no_partition() -> None:
-    found = rules(
-        rateLimit={"limit": 1, "period": "1s"}, debounce={"period": "1s"}, singleton={"mode": "skip"}, idempotency=KEY
-    )
+    found = rules(rateLimit={"limit": 1, "period": "1s"}, debounce={"period": "1s"}, idempotency=KEY)
 
     assert partition(found, k=1) == F
 
@@ -338,8 +336,9 @@ def test_a_key_that_is_false_or_has_no_value_switches_some_rules_off(key: str) -
     )
 
 
-def test_a_singleton_s_key_is_its_token() -> None:
-    found = rules(singleton={"mode": "cancel", "key": KEY})
+@pytest.mark.parametrize("mode", ["skip", "cancel"])
+def test_a_singleton_s_key_is_its_token(mode: str) -> None:
+    found = rules(singleton={"mode": mode, "key": KEY})
 
     singleton = admission(found, k="x").singleton
     assert singleton is not None
