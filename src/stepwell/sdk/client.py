@@ -22,7 +22,6 @@ from stepwell.protocol import headers
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.event import SendReply
 from stepwell.protocol.signature import bearer
-from stepwell.sdk.connections import AsyncConnections, Exchange, SyncConnections, has_proxy
 from stepwell.sdk.event import Event, as_object, encode_events
 from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.settings import Settings
@@ -31,12 +30,13 @@ from stepwell.sdk.version import SDK
 if TYPE_CHECKING:
     import httpx2
 
+    from stepwell.sdk.connections import AsyncConnections, Exchange, SyncConnections
+
 SEND_ATTEMPTS_MAX: Final = 5  # protocol 2.1
 SEND_BACKOFF_S: Final = 0.1
 CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 MESSAGE_CHARS_MAX: Final = 500
-_TIMEOUTS_S: Final = {"connect": CONNECT_TIMEOUT_S, "read": REPLY_TIMEOUT_S, "write": REPLY_TIMEOUT_S}
 
 SIGNALS_PATH: Final = "/v1/signals"
 
@@ -99,7 +99,6 @@ class Client:
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
-        self._fast_sync = SyncConnections()
         self._fast: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnections] = weakref.WeakKeyDictionary()
 
     async def send(self, events: list[Event]) -> list[str]:
@@ -208,6 +207,8 @@ class Client:
         """Make one request to the API as ``fetch`` does, on connections that cost less where nothing forbids them."""
         if not self._is_direct:
             return await self.fetch(request)
+        from stepwell.sdk.connections import AsyncConnections
+
         loop = asyncio.get_running_loop()
         connections = self._fast.get(loop)
         if connections is None:
@@ -218,10 +219,18 @@ class Client:
         """Make one request as ``fetch_fast`` does, and block meanwhile."""
         if not self._is_direct:
             return self.fetch_sync(request)
-        return Incoming(*self._fast_sync.send(_exchange(request)))
+        from stepwell.sdk.connections import SyncConnections
+
+        with self._lock:
+            if self._fast_sync is None:
+                self._fast_sync = SyncConnections()
+            connections = self._fast_sync
+        return Incoming(*connections.send(_exchange(request)))
 
     @functools.cached_property
     def _is_direct(self) -> bool:
+        from stepwell.sdk.connections import has_proxy
+
         return self._transport is None and not has_proxy(self._settings.api_url(""))
 
     async def aclose(self) -> None:
@@ -238,9 +247,11 @@ class Client:
         """Close the connections of sync code."""
         with self._lock:
             client, self._sync = self._sync, None
+            fast, self._fast_sync = self._fast_sync, None
         if client is not None:
             client.close()
-        self._fast_sync.close()
+        if fast is not None:
+            fast.close()
 
     def _delays(self) -> Iterator[float | None]:
         """Yield the wait after each attempt; None after the last."""
@@ -302,7 +313,9 @@ def with_fallback_key(requests: list[Outgoing]) -> Generator[Outgoing, Incoming 
 
 
 def _exchange(request: Outgoing) -> Exchange:
-    return Exchange(request.method, request.url, request.headers, request.body, _TIMEOUTS_S)
+    from stepwell.sdk.connections import Exchange
+
+    return Exchange(request.method, request.url, request.headers, request.body, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S)
 
 
 def _timeout() -> httpx2.Timeout:
