@@ -99,6 +99,7 @@ class Client:
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
+        self._fast_sync: SyncConnections | None = None
         self._fast: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnections] = weakref.WeakKeyDictionary()
 
     async def send(self, events: list[Event]) -> list[str]:
