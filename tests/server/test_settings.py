@@ -111,6 +111,16 @@ def test_ids_are_made_by_the_databases_time_where_that_is_behind() -> None:
     assert now <= ULID.from_str(engine.ids()).milliseconds < now + HOUR_MS
 
 
+@pytest.mark.parametrize(
+    ("given", "in_dev", "in_start"), [(None, True, False), (True, True, True), (False, False, False)]
+)
+def test_fetches_may_go_to_private_addresses_in_dev_alone_unless_it_is_said(
+    given: bool | None, in_dev: bool, in_start: bool
+) -> None:
+    assert Settings(is_dev=True, private_fetches=given).allows_private_fetches is in_dev
+    assert Settings(is_dev=False, private_fetches=given).allows_private_fetches is in_start
+
+
 def test_a_retention_is_an_hour_at_least() -> None:
     checked(Settings(is_dev=True, retention_ms=HOUR_MS, function_retention_ms=(("app-f", HOUR_MS),)))
 

@@ -29,6 +29,13 @@ CallsPerApp = Annotated[
 StepsPerRun = Annotated[
     int | None, option("--steps-per-run", metavar="N", text="Steps that a run may have. [default: 1000]")
 ]
+PrivateFetches = Annotated[
+    bool | None,
+    option(
+        "--allow-private-fetches/--no-allow-private-fetches",
+        text="Let step.fetch and step.ai.infer go to private addresses. [default: in dev only]",
+    ),
+]
 Unused = Annotated[str | None, typer.Option(hidden=True)]
 UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
 
@@ -54,6 +61,7 @@ def dev(
     steps_per_run: StepsPerRun = None,
     keep: Retention = None,
     keep_functions: FunctionRetention = None,
+    allow_private_fetches: PrivateFetches = None,
     quiet: Annotated[bool, option("--quiet", text="No line for each thing that happens.")] = False,
     tick: Unused = None,
     queue_workers: Unused = None,
@@ -76,6 +84,7 @@ def dev(
     _say_unused(unused)
     chosen: dict[str, Any] = {
         "is_dev": True,
+        "private_fetches": allow_private_fetches,
         "is_discovery_on": not no_discovery,
         "is_polling_on": not no_poll,
         "poll_interval_s": poll_interval,
@@ -123,6 +132,7 @@ def start(
     steps_per_run: StepsPerRun = None,
     keep: Retention = None,
     keep_functions: FunctionRetention = None,
+    allow_private_fetches: PrivateFetches = None,
     tick: Unused = None,
     queue_workers: Unused = None,
     connect_gateway_port: Unused = None,
@@ -142,6 +152,7 @@ def start(
     _say_unused(unused)
     chosen: dict[str, Any] = {
         "is_dev": False,
+        "private_fetches": allow_private_fetches,
         "signing_key": signing_key or None,
         "signing_key_fallback": signing_key_fallback or None,
         "event_keys": tuple(event_key or ()),

@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long ended runs and events are kept; None for ever."""
     function_retention_ms: tuple[tuple[str, int | None], ...] = ()
     """The same for the runs of single functions, by their names."""
+    private_fetches: bool | None = None
+    """Whether ``step.fetch`` and ``step.ai.infer`` may go to private addresses; None in dev alone."""
     grace_s: float = 10.0
     """How long calls under way may go on after SIGTERM."""
     is_quiet: bool = False
@@ -91,6 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def retention(self) -> Retention:
         """What the janitor goes by."""
         return Retention(self.retention_ms, dict(self.function_retention_ms))
+
+    @property
+    def allows_private_fetches(self) -> bool:
+        """Whether requests for steps may go to addresses that aren't of the public internet."""
+        return self.is_dev if self.private_fetches is None else self.private_fetches
 
     @property
     def shown_db(self) -> str:

@@ -530,6 +530,19 @@ def test_history_is_kept_as_long_as_is_said(started: list[Settings], command: li
     assert env.retention == (None, {"app-f": 3_600_000, "app-g": 7_200_000, "app=h": 10_800_000})
 
 
+@pytest.mark.parametrize("command", [["dev"], START])
+def test_it_can_be_said_whether_fetches_may_go_to_private_addresses(
+    started: list[Settings], command: list[str]
+) -> None:
+    run(*command)
+    run(*command, "--allow-private-fetches")
+    run(*command, "--no-allow-private-fetches")
+    run(*command, STEPWELL_ALLOW_PRIVATE_FETCHES="1")
+    run(*command, INNGEST_ALLOW_PRIVATE_FETCHES="0")
+
+    assert [settings.private_fetches for settings in started] == [None, True, False, True, False]
+
+
 def test_a_server_need_not_migrate(started: list[Settings]) -> None:
     run(*START, "--no-migrate")
     run(*START, "--migrate", STEPWELL_MIGRATE="0")
