@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -15,13 +16,22 @@ from stepwell import Stepwell
 from stepwell.protocol import headers
 from stepwell.protocol.call import Stack
 from stepwell.protocol.ids import DISCOVER
-from stepwell.protocol.ops import Op, OpCode
+from stepwell.protocol.ops import RACE, Op, OpCode
 from stepwell.sdk.handler import Handler
 from stepwell.sdk.http import Request, Response
 from stepwell.sdk.serialise import decode
 
 SERVE_URL = "http://app.test/api/stepwell"
 CALLS_MAX = 200
+_SERVERS = {
+    OpCode.SLEEP,
+    OpCode.WAIT_FOR_EVENT,
+    OpCode.WAIT_FOR_SIGNAL,
+    OpCode.INVOKE_FUNCTION,
+    OpCode.GATEWAY,
+    OpCode.AI_GATEWAY,
+}
+"""What the server does, and no call of the app."""
 
 
 class Answer(NamedTuple):
@@ -40,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class PretendRun:
-    """One run of a function. Sleeps end as soon as nothing else is to be done; retries wait for nothing."""
+    """One run of a function. Sleeps and waits end as soon as nothing else is to be done; retries wait for nothing."""
 
     def __init__(
         self,
@@ -52,12 +62,15 @@ class PretendRun:
         max_attempts: int = 3,
         pick: Callable[[int], int] = lambda _: 0,
         has_joins: bool = True,
+        given: Mapping[str, Any] = MappingProxyType({}),
+        knows_closes: bool = True,
         respond: Callable[[Request], Awaitable[Response]] | None = None,
     ) -> None:
         """``pick(n)`` chooses which of n calls that are due is made next.
 
         With ``has_joins`` the run goes on when all ops of a reply are done (request version 2), else after each (version 1).
-        ``respond`` takes the place of the app's handler.
+        ``given`` is what the waits of these names come to; the others time out. With ``knows_closes`` the steps that have
+        lost a race are dropped. ``respond`` takes the place of the app's handler.
         """
         self.sw = sw
         self.slug = f"{sw.id}-{function_id}"
@@ -66,11 +79,14 @@ class PretendRun:
         self.max_attempts = max_attempts
         self.pick = pick
         self.has_joins = has_joins
+        self.given = given
+        self.knows_closes = knows_closes
         self.steps: dict[str, Any] = {}
         self.stack: list[str] = []
         self.answers: list[Answer] = []
         self._due: deque[tuple[str, int]] = deque([(DISCOVER, 0)])
-        self._asleep: list[str] = []
+        self._asleep: list[Op] = []
+        self._raced: set[str] = set()
         self._pending: set[str] = set()
         self._seen: set[str] = set()
         self._plans_only = False
@@ -92,7 +108,7 @@ class PretendRun:
         """Make one call; return the answer when it ended the run."""
         if not self._due:
             assert self._asleep, f"the run is stuck: {self.titles}"
-            self._complete(self._asleep.pop(0), None)
+            self.wake(self._asleep[0].title)
             return None
         index = self.pick(len(self._due))
         target, attempt = self._due[index]
@@ -108,6 +124,12 @@ class PretendRun:
             return answer
         self._due.append((target, attempt + 1))
         return None
+
+    def wake(self, title: str) -> None:
+        """End the sleep or the wait of this name."""
+        op = next(op for op in self._asleep if op.title == title)
+        self._asleep.remove(op)
+        self._complete(op.id, self.given.get(title))
 
     async def call(self, target: str = DISCOVER, attempt: int = 0) -> Answer:
         """Make a call with what is known, and change nothing."""
@@ -137,10 +159,15 @@ class PretendRun:
         )
 
     def _report(self, answer: Answer, target: str, attempt: int) -> None:
+        for op in answer.ops if self.knows_closes else []:
+            self._drop(op.option("closes") or [])
         new = [op for op in answer.ops if op.id not in self.steps and op.id not in self._seen]
+        self._raced |= {op.id for op in new if op.option("parallelMode") == RACE}
         if len(new) > 1:
-            self._pending |= {op.id for op in new} if self.has_joins else set()
+            self._pending |= {op.id for op in new} - self._raced if self.has_joins else set()
             self._plans_only = True
+        if not answer.ops and not self._due and not self._asleep:
+            self._due.append((DISCOVER, 0))
         for op in answer.ops:
             match op.code:
                 case OpCode.STEP_RUN:
@@ -152,9 +179,9 @@ class PretendRun:
                 case OpCode.STEP_PLANNED if op in new:
                     self._seen.add(op.id)
                     self._due.append((op.id, 0))
-                case OpCode.SLEEP if op in new:
+                case code if code in _SERVERS and op in new:
                     self._seen.add(op.id)
-                    self._asleep.append(op.id)
+                    self._asleep.append(op)
                 case _:
                     assert op not in new
 
@@ -164,9 +191,14 @@ class PretendRun:
         self.steps[id] = entry
         self.stack.append(id)
         self._pending.discard(id)
-        if not self._pending:
+        if id in self._raced or not self._pending:
             self._plans_only = not self.has_joins
             self._due.append((DISCOVER, 0))
+
+    def _drop(self, ids: list[str]) -> None:
+        self._due = deque((target, attempt) for target, attempt in self._due if target not in ids)
+        self._asleep = [op for op in self._asleep if op.id not in ids]
+        self._pending -= set(ids)
 
 
 async def respond_by(handler: Handler, request: Request, *, is_sync: bool = False) -> Response:
