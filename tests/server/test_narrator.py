@@ -175,8 +175,8 @@ async def test_a_run_is_told_from_its_event_to_its_end(world: World) -> None:
     assert said[4].endswith(id)
 
 
-async def test_an_app_that_was_synced_and_what_it_asks_in_vain() -> None:
-    functions = [function_json("shop-f") | {"singleton": {"mode": "skip"}}, function_json("shop-g")]
+async def test_an_app_that_was_synced_and_what_to_look_at_in_it() -> None:
+    functions = [function_json("shop-f") | {"cancel": [{"event": "a/*"}]}, function_json("shop-g")]
     body = read_sync(
         msgspec.json.encode(
             {"url": "http://localhost:3000/x", "appName": "shop", "sdk": "py:v0.5.19", "functions": functions}
@@ -188,7 +188,7 @@ async def test_an_app_that_was_synced_and_what_it_asks_in_vain() -> None:
 
     assert said == [
         "app shop synced 2 functions, 2 new or changed · http://localhost:3000/x (py:v0.5.19)",
-        "warning function 'shop-f' asks for singleton, which this version does not carry out",
+        "warning function 'shop-f' is cancelled by events named 'a/*' alone: a cancel rule has no wildcards",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,34 +12,24 @@ import msgspec
 from stepwell.engine.core.cron import parse_cron
 from stepwell.engine.core.expression import compile_expression
 from stepwell.engine.core.model import App, Function, FunctionChange
+from stepwell.engine.core.rules import rules_of
 from stepwell.engine.core.trigger import Registry
 from stepwell.errors import CronError, DurationError, ExpressionError, FunctionConfigError
 from stepwell.limits import (
     FUNCTIONS_PER_APP_MAX,
+    JITTER_MS_MAX,
+    JITTER_MS_MIN,
     RETRIES_MAX,
     TRIGGER_EVENT_CHARS_MAX,
     TRIGGERS_PER_FUNCTION_MAX,
 )
-from stepwell.protocol.canonical import Json, NotJson, canonical, encode_text
-from stepwell.protocol.duration import duration_ms
+from stepwell.protocol.canonical import NotJson, canonical, encode_text
+from stepwell.protocol.duration import duration_ms, duration_text
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, named_uuid
 from stepwell.protocol.sync import FunctionConfig, SyncBody, Trigger, decode_function, plain_host, plain_url
 
 _SLUG_CHARS_MAX: Final = 255
 _APP_NAME_CHARS_MAX: Final = 255  # it is an index key
-_NOT_YET: Final[Mapping[str, str]] = {
-    "concurrency": "concurrency",
-    "throttle": "throttle",
-    "rateLimit": "rate limit",
-    "debounce": "debounce",
-    "batchEvents": "batching",
-    "priority": "priority",
-    "idempotency": "idempotency",
-    "cancel": "cancellation by event",
-    "timeouts": "timeouts",
-    "singleton": "singleton",
-}
-"""Flow control that the protocol has and this version doesn't carry out: said at each sync, never dropped silently."""
 
 
 class SyncPlan(NamedTuple):
@@ -108,11 +98,10 @@ def plan_sync(body: SyncBody, registry: Registry, apps: Sequence[App], *, now: i
 def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, warnings: list[str]) -> FunctionChange:
     try:
         config = decode_function(raw)
-        encoded, value, _ = canonical(raw)
+        encoded = canonical(raw).encoded
     except (msgspec.DecodeError, UnicodeDecodeError, NotJson, RecursionError) as error:
         raise FunctionConfigError(f"$.functions[{index}]: {error}") from None
-    _check(config)
-    warnings += _unsupported(config.id, value)
+    warnings += _check(config)
     id = FunctionId(named_uuid("function", registry.environment, config.id))
     known = registry.by_id.get(id)
     if known is not None and known.app_id != app and not known.is_archived:
@@ -139,7 +128,8 @@ def _change(raw: bytes, index: int, app: AppId, registry: Registry, now: int, wa
     )
 
 
-def _check(config: FunctionConfig) -> None:
+def _check(config: FunctionConfig) -> list[str]:
+    """Check a function's configuration, and return warnings. Raises ``FunctionConfigError``."""
     where = f"function {config.id!r}"
     if not config.id or len(config.id) > _SLUG_CHARS_MAX:
         raise FunctionConfigError(f"a function's id must have 1 to {_SLUG_CHARS_MAX} characters: {config.id[:80]!r}")
@@ -159,6 +149,15 @@ def _check(config: FunctionConfig) -> None:
         raise FunctionConfigError(f"{where} has the same trigger twice")
     for trigger in config.triggers:
         _check_trigger(trigger, where)
+    try:
+        rules = rules_of(config)
+    except FunctionConfigError as error:
+        raise FunctionConfigError(f"{where}: {error}") from None
+    return [
+        f"{where} is cancelled by events named {rule.event!r} alone: a cancel rule has no wildcards"
+        for rule in rules.cancel
+        if "*" in rule.event
+    ]
 
 
 def _refuse_nul(text: str | None, where: str) -> None:
@@ -182,7 +181,7 @@ def _check_trigger(trigger: Trigger, where: str) -> None:
         if trigger.cron is not None:
             parse_cron(trigger.cron)
         if trigger.jitter is not None:
-            duration_ms(trigger.jitter)
+            _check_jitter(trigger.jitter)
         if trigger.expression is not None:
             compile_expression(trigger.expression)
     except (CronError, DurationError, ExpressionError) as error:
@@ -198,9 +197,10 @@ def _check_trigger(trigger: Trigger, where: str) -> None:
         )
 
 
-def _unsupported(slug: str, value: Json) -> list[str]:
-    found = [word for key, word in _NOT_YET.items() if value.get(key) not in (None, [], {})]
-    return [f"function {slug!r} asks for {' and '.join(found)}, which this version does not carry out"] if found else []
+def _check_jitter(jitter: str) -> None:
+    if not JITTER_MS_MIN <= duration_ms(jitter) <= JITTER_MS_MAX:
+        allowed = f"{duration_text(JITTER_MS_MIN)} to {duration_text(JITTER_MS_MAX)}"
+        raise DurationError(f"the jitter of a schedule must be {allowed}, not {jitter!r}")
 
 
 def _comparable(registered: bytes, url: str) -> bytes:

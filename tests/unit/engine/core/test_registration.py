@@ -84,9 +84,9 @@ def test_the_same_sync_again_changes_nothing() -> None:
         {"triggers": [{"event": "a", "expression": "event.data.n > 1"}]},
         {"name": "another name"},
         {"retries": 3},
-        # What this version doesn't carry out is a change as well: a run shows the configuration that it ran with,
-        # and a later version must find what the app last said.
         {"concurrency": [{"limit": 5}]},
+        # What isn't known is a change as well: a run shows the configuration that it ran with, and a later version
+        # must find what the app last said.
         {"unknownField": 1},
     ],
 )
@@ -184,13 +184,29 @@ def test_a_function_may_have_no_triggers() -> None:
     assert change.crons == ()
 
 
-def test_flow_control_that_is_not_carried_out_is_said() -> None:
-    found = plan(body(config(concurrency=[{"limit": 5}], debounce={"period": "1s"}, cancel=[], throttle=None)))
+def test_flow_control_is_registered() -> None:
+    flow: dict[str, Any] = {
+        "concurrency": [{"limit": 5}],
+        "throttle": {"limit": 1, "period": "1s"},
+        "cancel": [],
+        "timeouts": None,
+    }
 
-    [warning] = found.warnings
-    assert "'my-app-f'" in warning
-    assert "concurrency and debounce" in warning
-    assert "throttle" not in warning
+    found = plan(body(config(**flow)))
+
+    assert found.warnings == ()
+    [function] = applied(found)
+    assert function.config.throttle is not None
+    assert function.config.throttle.limit == 1
+    assert json.loads(function.registered) == config(**flow)
+
+
+def test_a_wildcard_in_a_cancel_rule_is_warned_of() -> None:
+    found = plan(body(config(cancel=[{"event": "a/b"}, {"event": "a/*"}])))
+
+    assert found.warnings == (
+        "function 'my-app-f' is cancelled by events named 'a/*' alone: a cancel rule has no wildcards",
+    )
 
 
 def test_a_function_that_another_app_has_is_refused() -> None:
@@ -226,11 +242,27 @@ def test_a_function_that_another_app_has_is_refused() -> None:
         (config(triggers=[{"cron": "61 * * * *"}]), "61"),
         (config(triggers=[{"cron": "TZ=Mars/Base * * * * *"}]), "Mars/Base"),
         (config(triggers=[{"cron": "* * * * *", "jitter": "soon"}]), "soon"),
+        (
+            config(triggers=[{"cron": "* * * * *", "jitter": "999ms"}]),
+            "jitter of a schedule must be 1s to 5m, not '999ms'",
+        ),
+        (
+            config(triggers=[{"cron": "* * * * *", "jitter": "5m1s"}]),
+            "jitter of a schedule must be 1s to 5m, not '5m1s'",
+        ),
+        (config(concurrency=-1), "function 'my-app-f': concurrency.limit must be 0 to"),
+        (config(throttle={"limit": 1, "period": "8d"}), "function 'my-app-f': throttle.period must be 1s to 1w"),
+        (config(debounce={"period": "1s", "key": "event.data."}), "function 'my-app-f': debounce.key: line 1, column"),
+        (
+            config(batchEvents={"maxSize": 2, "timeout": "1s"}, cancel=[{"event": "b"}]),
+            "function 'my-app-f': batchEvents can't be combined with cancel",
+        ),
         (config(triggers=[{"event": "a", "expression": "event.data.n >"}]), "my-app-f"),
         ({"id": "my-app-f"}, r"\$.functions\[0\]"),
         (7, r"\$.functions\[0\]"),
         (config(triggers={"event": "a"}), r"\$.functions\[0\]"),
         (config(retries="many"), r"\$.functions\[0\]"),
+        (config(rateLimit={"limit": "1", "period": "1s"}), r"\$.functions\[0\].*\$.rateLimit.limit"),
     ],
 )
 def test_an_invalid_function_refuses_the_whole_sync_and_is_named(function: Any, message: str) -> None:
@@ -264,6 +296,11 @@ def test_retries_have_limits(attempts: int, is_good: bool) -> None:
     else:
         with pytest.raises(FunctionConfigError, match="retries"):
             plan(wanted)
+
+
+@pytest.mark.parametrize("jitter", ["1s", "5m"])
+def test_a_schedule_may_have_jitter(jitter: str) -> None:
+    assert plan(body(config(triggers=[{"cron": "* * * * *", "jitter": jitter}]))).is_modified
 
 
 def test_ten_triggers_are_allowed() -> None:
