@@ -63,6 +63,7 @@ assert ask("PUT") == 200
 assert ask("PUT", body=b'{"url": "http://app/api"}', **{"x-inngest-sync-kind": "in_band"}) == 200
 assert call("app-f", EVENT) == 206
 assert call("app-f", EVENT, use_api=True) == 206
+assert call("app-f", EVENT, ctx={**RUN, "fn_id": "f", "qi_id": "q"}) == 200
 assert call("app-f-failure", FAILED) == 200
 assert sw.send_sync({"name": "a", "data": {}}) == ["1"]
 """

@@ -15,6 +15,7 @@ import hypothesis
 from hypothesis import strategies
 
 from stepwell import Step, StepError, SyncStep
+from tests.unit.sdk.checkpointing import CheckpointedRun
 from tests.unit.sdk.pretend import PretendRun, new_app
 
 
@@ -107,13 +108,17 @@ LOADS = Node("gather", [Node("then", [Leaf("run", "a"), Leaf("run", "a")]) for _
 
 
 @hypothesis.settings(max_examples=250)
-@hypothesis.example(program=NESTED, is_async=False, has_joins=False, seed=0)
-@hypothesis.example(program=LOADS, is_async=True, has_joins=False, seed=12)
+@hypothesis.example(program=NESTED, is_async=False, has_joins=False, goes_on=False, seed=0)
+@hypothesis.example(program=LOADS, is_async=True, has_joins=False, goes_on=False, seed=12)
 @hypothesis.given(
-    program=programs, is_async=strategies.booleans(), has_joins=strategies.booleans(), seed=strategies.integers()
+    program=programs,
+    is_async=strategies.booleans(),
+    has_joins=strategies.booleans(),
+    goes_on=strategies.booleans(),
+    seed=strategies.integers(),
 )
 def test_any_program_gives_what_it_would_without_a_server_and_runs_each_step_once(
-    program: Program, is_async: bool, has_joins: bool, seed: int
+    program: Program, is_async: bool, has_joins: bool, goes_on: bool, seed: int
 ) -> None:
     sw = new_app()
     interpreter = Interpreter(program)
@@ -126,7 +131,7 @@ def test_any_program_gives_what_it_would_without_a_server_and_runs_each_step_onc
     def run_sync(step: SyncStep) -> Any:
         return interpreter.run_sync(step, program)
 
-    pretend = PretendRun(
+    pretend = (CheckpointedRun if goes_on else PretendRun)(
         sw,
         "async" if is_async else "sync",
         is_sync=not is_async,
