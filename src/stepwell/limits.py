@@ -76,6 +76,8 @@ CALL_BODY_BYTES_MAX: Final = STATE_BYTES_MAX  # what an app reads of one call: s
 CALL_CONNECT_TIMEOUT_MS: Final = 10 * SECOND_MS
 RESPONSE_HEAD_BYTES_MAX: Final = 64 * KIB  # headers of one answer: several times what servers and proxies send
 CALLS_PER_APP_MAX: Final = 100  # calls in flight to one app from one replica; the default of a setting
+TIMERS_AT_ONCE_MAX: Final = 500  # sleeps and waits that one replica ends at once
+FETCHES_AT_ONCE_MAX: Final = 100  # requests that one replica makes for steps at once
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
 REDIRECTS_MAX: Final = 3
 

@@ -10,10 +10,11 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.model import App, Event, Function, Intake, Run
+from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run
+from stepwell.engine.core.partition import FETCHES, TIMERS
 from stepwell.engine.core.run import Policy
-from stepwell.engine.core.trigger import Registry, new_run, start, start_job
-from stepwell.engine.executor import Executor
+from stepwell.engine.core.trigger import Registry, start, start_again
+from stepwell.engine.executor import CheckpointVerdict, Executor, Fetching
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.janitor import Janitor, Retention
@@ -23,15 +24,18 @@ from stepwell.engine.slots import Slots
 from stepwell.engine.transport import Transport
 from stepwell.engine.watch import NoWatcher, Watcher
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
-from stepwell.limits import CALLS_PER_APP_MAX, TAKE_OVER_S
-from stepwell.protocol.ids import AppId, EnvironmentId, ReplicaId, RunId
+from stepwell.limits import CALLS_PER_APP_MAX, FETCHES_AT_ONCE_MAX, TAKE_OVER_S, TIMERS_AT_ONCE_MAX
+from stepwell.protocol.checkpoint import Checkpoint
+from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
     Fenced,
     IngestRequest,
     LeaveRequest,
     News,
+    PauseRequest,
     Result,
     SettingRequest,
+    SignalRequest,
     Store,
     SyncRequest,
     Verdict,
@@ -72,6 +76,7 @@ class Engine:
         calls_per_app_max: int = CALLS_PER_APP_MAX,
         take_over_s: float = TAKE_OVER_S,
         retention: Retention | None = None,
+        fetcher: Fetching | None = None,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -81,6 +86,7 @@ class Engine:
         self._transport = transport
         self._policy = policy or Policy()
         self._watcher = watcher or NoWatcher()
+        self._fetcher = fetcher
         self._calls_per_app_max = calls_per_app_max
         self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
         self._janitor = Janitor(store, self.clock, environment, retention) if retention is not None else None
@@ -91,9 +97,11 @@ class Engine:
 
     def _make_loops(self) -> None:
         """Make what works under one replica id: after a fence nothing of it may go on."""
-        self._slots = Slots(self._calls_per_app_max, self._slot_freed)
+        self._slots = Slots(
+            self._calls_per_app_max, self._slot_freed, {TIMERS: TIMERS_AT_ONCE_MAX, FETCHES: FETCHES_AT_ONCE_MAX}
+        )
         self._scheduler = Scheduler(
-            self.store, self.clock, self.ids, self._slots, self.registries, self.environment, self._offer
+            self.store, self.clock, self.ids, self._slots, self.registries, self.environment, self._tell
         )
         self._executor = Executor(
             self.store,
@@ -104,8 +112,9 @@ class Engine:
             self.registries,
             self._policy,
             self._watcher,
-            self._inserted,
+            self._scheduler,
             lambda: self._membership.may_call,
+            self._fetcher,
         )
         self._working: asyncio.Task[None] | None = None
 
@@ -196,19 +205,17 @@ class Engine:
             return "its last beats did not reach the database"
         return None
 
-    def _inserted(self, partition: str, due_at: int) -> None:
-        """Note a job for anybody; it may have been committed for an executor that was fenced since."""
-        self._scheduler.inserted(partition, due_at)
-
-    def _offer(self, partition: str, due_at: int) -> None:
-        """Tell the others of work that this replica has no slot for."""
+    def _tell(self, news: News) -> None:
+        """Tell the others, if there are any."""
         if not self._membership.is_alone:
-            self.store.tell(News({partition: due_at}))
+            self.store.tell(news)
 
     def _heard(self, news: News) -> None:
         self._membership.is_alone = False
         for partition, due_at in news.due.items():
             self._scheduler.notice(partition, due_at)
+        if news.room:
+            self._scheduler.hear_room(news.room)
         if news.is_synced or news.is_left:
             self._spawn(self._look(news))
 
@@ -228,6 +235,7 @@ class Engine:
 
     async def _refresh(self) -> None:
         await self.registries.refresh(self.environment)
+        self._scheduler.recheck()
         await self._scheduler.reload_schedules()
 
     @property
@@ -277,10 +285,7 @@ class Engine:
             # stored it, and then the runs have these ids.
             if planned_for != registry.revision:
                 planned, planned_for = plan(registry, now), registry.revision
-            intakes = [
-                msgspec.structs.replace(intake, jobs=tuple(executor.lease(intake.jobs, now))) if intake.jobs else intake
-                for intake in planned
-            ]
+            intakes = [executor.lease_intake(intake, now) for intake in planned]
 
             def done(result: Result, intakes: Sequence[Intake] = intakes, executor: Executor = executor) -> None:
                 if result.verdict is Verdict.COMMITTED:
@@ -305,7 +310,37 @@ class Engine:
             await self.registries.refresh(self.environment)
         raise StoreError("the functions changed at each try: send the events again")
 
+    async def send_signal(self, name: str, data: bytes, *, keep: bool) -> RunId | None:
+        """Let the run go on that waits for a signal, and return it; None where none does.
+
+        With ``keep``, the signal waits for a run that asks for kept ones. ``data`` is canonical.
+        """
+        executor = self._executor
+
+        def done(result: Result) -> None:
+            executor.took_in((), result)
+
+        request = SignalRequest(self.environment, self.ids(), name, data, keep, self.clock.now(), done)
+        result = await self.store.submit(request)
+        return result.signalled
+
     # -- runs ---------------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, sent: Checkpoint) -> CheckpointVerdict:
+        """Store steps that a call reports while it goes on (protocol 7.2). It may be another replica's call."""
+        job, _, generation = sent.request_id.removeprefix(f"{sent.run_id}.").rpartition(".")
+        if not job or not generation.isdecimal() or sent.qi_id != f"{sent.run_id}.{job}":
+            return CheckpointVerdict.STALE
+        run_id = RunId(sent.run_id)
+        state = self._executor.warm_state(run_id)
+        if state is None:
+            state = (await self.store.load_runs([run_id])).get(run_id)
+        if state is None:
+            return CheckpointVerdict.GONE
+        function = await self.registries.find(state.run)
+        now = self.clock.now()
+        ran_ms = max(0, sent.ts - sent.request_started_at) if sent.request_started_at else 0
+        return await self._executor.checkpoint(state, function, JobId(job), int(generation), sent.steps, now - ran_ms)
 
     async def cancel(self, run_id: RunId, *, reason: str = "api") -> bool | None:
         """Cancel a run. None when there is none with this id, False when it had ended already."""
@@ -322,14 +357,30 @@ class Engine:
         function = await self.registries.find(detail.run)
 
         def plan(_registry: Registry, now: int) -> list[Intake]:
-            run = new_run(detail.event, function, now=now, run_id=RunId(self.ids()), again=run_id)
-            job = start_job(run, function, due_at=now)
-            return [Intake(event=detail.event, runs=(run,), jobs=(job,), is_stored=True)]
+            event = msgspec.structs.replace(detail.event, ts=min(detail.event.ts, now))
+            start = start_again(event, function, self.registry, now=now, run_id=RunId(self.ids()), again=run_id)
+            return [Intake(event=detail.event, starts=(start,), is_stored=True)]
 
         accepted = await self._take_in(plan)
         if detail.event.id in accepted.result.duplicate:
             return None  # it was pruned meanwhile
         return accepted.intakes[0].runs[0]
+
+    # -- functions ----------------------------------------------------------------------------------------------
+
+    async def pause(self, function_id: FunctionId, pause: Pause | None) -> bool:
+        """Pause a function, or let it go on. False when there is none with this id."""
+        for _ in range(_STALE_TRIES_MAX):
+            registry = self.registry
+            if function_id not in registry.by_id:
+                return False
+            request = PauseRequest(self.environment, registry.revision, function_id, pause)
+            result = await self.store.submit(request)
+            await self._refresh()
+            if result.verdict is Verdict.COMMITTED:
+                self.store.tell(News({}, is_synced=True))
+                return True
+        raise StoreError("the functions changed at each try: pause again")
 
     # -- apps ---------------------------------------------------------------------------------------------------
 
@@ -346,6 +397,7 @@ class Engine:
             result = await self.store.submit(request)
             await self.registries.refresh(self.environment)
             if result.verdict is Verdict.COMMITTED:
+                self._scheduler.recheck()
                 await self._scheduler.reload_schedules()
                 self.store.tell(News({}, is_synced=True))
                 return True

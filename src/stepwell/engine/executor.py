@@ -12,35 +12,65 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from enum import StrEnum
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
+from stepwell.engine.core.fetch import Fetched, FetchFailed, FetchRequest, fetch_failed, read_fetch
 from stepwell.engine.core.model import (
     Attempt,
+    ErrorBody,
     Function,
     Intake,
     Job,
     JobKind,
+    OpsReply,
     Outcome,
+    Start,
     Transition,
+    WaitKind,
 )
+from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.reply import server_error
-from stepwell.engine.core.run import Answered, Policy, advance, attempt_id, cancel, fail_lost, fire
+from stepwell.engine.core.run import (
+    Answered,
+    Policy,
+    advance,
+    attempt_id,
+    cancel,
+    checkpoint,
+    fail_lost,
+    fire,
+    guard,
+    settle_fetch,
+)
 from stepwell.engine.core.state import RunState
 from stepwell.engine.ids import IdSource
-from stepwell.engine.intake import Registries, take_in_drafts
+from stepwell.engine.intake import Registries, take_in
 from stepwell.engine.slots import Slots
 from stepwell.engine.transport import OutgoingCall, Transport
 from stepwell.engine.watch import Watcher
-from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
+from stepwell.errors import FetchError, StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import LOST_ATTEMPTS_MAX, MIB, USE_API_BYTES
 from stepwell.protocol.call import call_body
-from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Claimed, CommitRequest, Fenced, Lease, ReleaseRequest, Result, Store, Verdict
+from stepwell.protocol.ids import JobId, RunId
+from stepwell.protocol.ops import Op, OpCode
+from stepwell.store.interface import (
+    Claimed,
+    CommitRequest,
+    DropRequest,
+    Fenced,
+    Fire,
+    Lease,
+    ReleaseRequest,
+    Result,
+    Store,
+    Verdict,
+)
 
 _WARM_RUNS_MAX: Final = 5_000
 _WARM_BYTES_MAX: Final = 24 * MIB
@@ -50,6 +80,9 @@ _MAY_CALL_POLL_S: Final = 0.1
 log = structlog.get_logger("stepwell.executor")
 
 T = TypeVar("T")
+
+Compute: TypeAlias = Callable[[RunState, Policy], Transition]
+"""What makes a transition of a run's newest state."""
 
 
 class LiveRun:
@@ -119,12 +152,42 @@ class WarmRuns:
                     return
 
 
-class Executor:
-    """Works on leased jobs.
+class Queue(Protocol):
+    """What the executor tells the scheduler, and asks it."""
 
-    ``inserted`` is told of jobs that were left in the queue: partition and due time. ``may_call`` tells whether this
-    replica surely counts as alive.
-    """
+    def inserted(self, partition: str, due_at: int) -> None:
+        """Note a job that was left in the queue."""
+        ...
+
+    def gathered(self, due_at: int) -> None:
+        """Note a gathering, and when it is due."""
+        ...
+
+    def room(self, keys: Sequence[str]) -> None:
+        """Note concurrency keys that have room again."""
+        ...
+
+    def must_yield(self, partition: str) -> bool:
+        """Tell whether jobs of other partitions wait for the slot that a job of this one has."""
+        ...
+
+
+class Fetching(Protocol):
+    """Makes the requests of steps."""
+
+    async def fetch(self, request: FetchRequest) -> Fetched | FetchFailed: ...
+
+
+class CheckpointVerdict(StrEnum):
+    """What became of a checkpoint."""
+
+    COMMITTED = "committed"
+    STALE = "stale"  # the call that sent it isn't the job's any more
+    GONE = "gone"  # its run has ended, or never was
+
+
+class Executor:
+    """Works on leased jobs. ``may_call`` tells whether this replica surely counts as alive."""
 
     def __init__(
         self,
@@ -136,12 +199,14 @@ class Executor:
         registries: Registries,
         policy: Policy,
         watcher: Watcher,
-        inserted: Callable[[str, int], None],
+        queue: Queue,
         may_call: Callable[[], bool],
+        fetcher: Fetching | None = None,
     ) -> None:
         self._store, self._transport, self._clock, self._ids = store, transport, clock, ids
         self._slots, self._registries, self._policy = slots, registries, policy
-        self._watcher, self._inserted_free, self._may_call = watcher, inserted, may_call
+        self._watcher, self._queue, self._may_call = watcher, queue, may_call
+        self._fetcher = fetcher
         self._warm = WarmRuns()
         self._held: set[tuple[str, str, int]] = set()
         self._disowned: set[tuple[str, str, int]] = set()
@@ -169,10 +234,27 @@ class Executor:
         """Mark those due jobs as leased to this replica for which there is a slot, which is reserved."""
         return [
             self._leased(job, now)
-            if job.due_at <= now and not self.is_draining and self._slots.reserve(job.partition)
+            if job.due_at <= now
+            and not self.is_draining
+            and self._registries.may_lease(job.partition)
+            and self._slots.reserve(self._lane(job))
             else job
             for job in jobs
         ]
+
+    def lease_intake(self, intake: Intake, now: int) -> Intake:
+        """Lease the first jobs that an intake starts, as far as there are slots."""
+        if not intake.starts:
+            return intake
+        jobs = self.lease(intake.jobs, now)
+        starts = tuple(
+            start if job is start.job else msgspec.structs.replace(start, job=job)
+            for start, job in zip(intake.starts, jobs, strict=True)
+        )
+        return msgspec.structs.replace(intake, starts=starts)
+
+    def _lane(self, job: Job) -> str:
+        return self._registries.lane(job.partition)
 
     def _inserted(self, job: Job, state: RunState, result: Result, live: LiveRun | None = None) -> None:
         """Take over a job after it was inserted: begin it if it got its lease, else note it.
@@ -185,7 +267,7 @@ class Executor:
         elif (job.run_id, job.id) in result.leased:
             self._begin(live or self._warm.put(state), job)
         else:
-            self._slots.release(job.partition)
+            self._slots.release(self._lane(job))
             waiting = msgspec.structs.replace(job, owner=None, leased_at=None)
             state.put(waiting)
             self._wait_for_slot(state, waiting)
@@ -194,7 +276,7 @@ class Executor:
         """Leave a job in the queue; what is due already is likely to be claimed soon, and kept warm."""
         if job.due_at <= self._clock.now():
             self._warm.put(state)
-        self._inserted_free(job.partition, job.due_at)
+        self._queue.inserted(job.partition, job.due_at)
 
     def claimed(self, claims: Sequence[Claimed]) -> None:
         """Take over jobs that were claimed from the queue; their slots are reserved already."""
@@ -220,6 +302,7 @@ class Executor:
             state = states.get(claim.job.run_id)
             if state is None:  # it was cancelled and pruned since
                 self._drop(claim.job)
+                await self._until_accepted(partial(self._store.submit, DropRequest([claim.job.run_id])))
                 continue
             live = self._warm.get(claim.job.run_id) or self._warm.put(state)
             live.users += 1
@@ -284,9 +367,9 @@ class Executor:
 
     async def _let_go(self, job: Job) -> None:
         """Give back a job whose work broke off by a bug of ours: it counts as lost, so that it doesn't go on for ever."""
-        self._slots.release(job.partition)
+        self._slots.release(self._lane(job))
         await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job], is_lost=True)))
-        self._inserted_free(job.partition, job.due_at)
+        self._queue.inserted(job.partition, job.due_at)
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
@@ -295,15 +378,22 @@ class Executor:
         if live.state.run.status.is_final:  # it was cancelled since the job was claimed
             self._warm.drop(live.state.run.id)
             self._release(job)
-        elif job.kind is JobKind.TIMER:
-            await self._commit(live, job, function, lambda state: fire(state, job, at=self._clock.now()))
+            if job.kind.is_guard:  # it may have come when the run's jobs were gone already
+                await self._until_accepted(lambda: self._store.submit(DropRequest([job.run_id])))
+        elif job.kind in (JobKind.TIMER, JobKind.WAIT):
+            await self._commit(live, job, function, lambda state, _: fire(state, job, at=self._clock.now()))
+        elif job.kind.is_guard:
+            await self._commit(live, job, function, lambda state, _: guard(state, job, function, at=self._clock.now()))
         elif job.lost_count >= LOST_ATTEMPTS_MAX:
             at = self._clock.now()
-            await self._commit(live, job, function, lambda state: fail_lost(state, job, function, at=at))
+            await self._commit(live, job, function, lambda state, _: fail_lost(state, job, function, at=at))
         elif self.is_draining:
             await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job])))
-            self._slots.release(job.partition)
-            self._inserted_free(job.partition, job.due_at)
+            self._slots.release(self._lane(job))
+            self._queue.inserted(job.partition, job.due_at)
+            self._give_room(job)
+        elif job.kind is JobKind.FETCH:
+            await self._fetch(live, job, function)
         else:
             await self._call(live, job, function)
 
@@ -328,24 +418,61 @@ class Executor:
             live,
             job,
             function,
-            lambda state: self._advance(state, job, answered, function),
+            lambda state, policy: self._advance(state, job, answered, function, policy),
             dropped=lambda state: _lost(state, job, answered),
-            refused=lambda state, error: self._advance(
-                state,
-                job,
-                answered._replace(reply=server_error("not_stored", f"what the app answered can't be stored: {error}")),
-                function,
-            ),
+            refused=lambda error: self._refusing(job, answered, function, error),
         )
 
-    def _advance(self, state: RunState, job: Job, answered: Answered, function: Function) -> Transition:
+    def _refusing(self, job: Job, answered: Answered, function: Function, error: StoreError) -> Compute:
+        reply = server_error("not_stored", f"what the app answered can't be stored: {error}")
+        return lambda state, policy: self._advance(state, job, answered._replace(reply=reply), function, policy)
+
+    def _advance(self, state: RunState, job: Job, answered: Answered, function: Function, policy: Policy) -> Transition:
         """Advance a run; a bug of ours becomes a failed attempt, since a run must never be stuck."""
         try:
-            return advance(state, job, answered, function, self._policy)
+            return advance(state, job, answered, function, policy)
         except Exception as error:
             log.exception("executor.advance_broke", run_id=state.run.id)
             reply = server_error("internal_error", f"the server has a bug in handling this reply: {error!r}")
-            return advance(state, job, answered._replace(reply=reply), function, self._policy)
+            return advance(state, job, answered._replace(reply=reply), function, policy)
+
+    async def _fetch(self, live: LiveRun, job: Job, function: Function) -> None:
+        """Make the request of a step. No app is called for it."""
+        started_at = self._clock.now()
+        memo: bytes | None = None
+        error: ErrorBody | None = None
+        is_retriable, retry_after_ms = False, None
+        try:
+            assert self._fetcher is not None and job.payload is not None, "a fetch has a request, and a server makes it"
+            result = await self._fetcher.fetch(read_fetch(OpCode(job.op), job.payload))
+            if isinstance(result, Fetched):
+                memo = result.memo
+            else:
+                error, is_retriable, retry_after_ms = result.error, result.is_retriable, result.retry_after_ms
+        except FetchError as refused:
+            error = fetch_failed(OpCode(job.op), str(refused), is_retriable=False).error
+        except Exception as broken:
+            log.exception("executor.fetch_broke", run_id=live.state.run.id)
+            error, is_retriable = ErrorBody(name="InternalError", message=f"the server has a bug: {broken!r}"), True
+        ended_at = self._clock.now()
+        answered = Answered(OpsReply(ops=()), started_at, ended_at, self._ids.chance.random(), 0)
+        await self._commit(
+            live,
+            job,
+            function,
+            lambda state, policy: settle_fetch(
+                state,
+                job,
+                memo,
+                error,
+                answered,
+                function,
+                policy,
+                is_retriable=is_retriable,
+                retry_after_ms=retry_after_ms,
+            ),
+            dropped=lambda state: _lost(state, job, answered),
+        )
 
     # -- commits ------------------------------------------------------------------------------------------------
 
@@ -358,8 +485,59 @@ class Executor:
                 live,
                 None,
                 function,
-                lambda state: cancel(state, function, at=self._clock.now(), reason=reason),
+                lambda state, _: cancel(state, function, at=self._clock.now(), reason=reason),
             )
+        finally:
+            live.users -= 1
+
+    def warm_state(self, run_id: RunId) -> RunState | None:
+        """Return a run that is in memory."""
+        live = self._warm.get(run_id)
+        return live.state if live is not None else None
+
+    async def checkpoint(
+        self, state: RunState, function: Function, job_id: JobId, generation: int, ops: Sequence[Op], started_at: int
+    ) -> CheckpointVerdict:
+        """Commit steps of a call that goes on, whoever made it: the job's lease is the fence, not the replica.
+
+        ``state`` is read from the database, unless the run is warm here.
+        """
+        live = self._warm.put(state)
+        live.users += 1
+        is_fresh = False
+        try:
+            async with live.lock:
+                while True:
+                    state = live.state
+                    if state.run.status.is_final:
+                        return CheckpointVerdict.GONE
+                    job = state.jobs.get(job_id)
+                    if job is None or job.owner is None or job.generation != generation:
+                        if is_fresh:
+                            return CheckpointVerdict.STALE
+                        await self._reload(live)
+                        is_fresh = True
+                        continue
+                    transition = checkpoint(
+                        state,
+                        job,
+                        ops,
+                        started_at=started_at,
+                        at=self._clock.now(),
+                        function=function,
+                        policy=self._policy,
+                    )
+                    if transition is None:
+                        return CheckpointVerdict.COMMITTED
+                    request = self._request(live, None, function, transition)
+                    result = await self._store.submit(request)
+                    if result.verdict is Verdict.COMMITTED:
+                        return CheckpointVerdict.COMMITTED
+                    self._give_back(request)
+                    if result.verdict is Verdict.LOST:
+                        return CheckpointVerdict.STALE
+                    await self._reload(live)
+                    is_fresh = True
         finally:
             live.users -= 1
 
@@ -368,9 +546,9 @@ class Executor:
         live: LiveRun,
         job: Job | None,
         function: Function,
-        compute: Callable[[RunState], Transition],
+        compute: Compute,
         dropped: Callable[[RunState], Transition] | None = None,
-        refused: Callable[[RunState, StoreError], Transition] | None = None,
+        refused: Callable[[StoreError], Compute] | None = None,
     ) -> bool:
         """Advance a run and commit, again from the newest state while it is stale. False when nothing was written.
 
@@ -380,10 +558,11 @@ class Executor:
         async with live.lock:
             tries = 0
             is_lost = False
+            policy = self._policy
             while True:
                 state = live.state
                 if not state.run.status.is_final and not is_lost:
-                    transition = compute(state)
+                    transition = compute(state, policy)
                 elif dropped is not None:
                     transition = dropped(state)
                 else:
@@ -403,11 +582,15 @@ class Executor:
                     await _refused(error, tries)
                     tries += 1
                     if refused is not None and not isinstance(error, StoreUnavailable):
-                        compute = _with_error(refused, error)
+                        compute = refused(error)
                     continue
                 if result.verdict is Verdict.COMMITTED:
                     return True
                 self._give_back(request)
+                if result.verdict is Verdict.CONFLICT:
+                    signals = frozenset(wait.name for wait in transition.waits if wait.kind is WaitKind.SIGNAL)
+                    policy = policy._replace(conflicting=signals)
+                    continue
                 if result.verdict is Verdict.LOST:
                     self._release(job)
                     self._warm.drop(state.run.id)
@@ -427,11 +610,12 @@ class Executor:
         now = self._clock.now()
         registry = self._registries.of(transition.run.environment)
         intakes: Sequence[Intake] = ()
-        if transition.events:
-            intakes = [
-                msgspec.structs.replace(intake, jobs=tuple(self.lease(intake.jobs, now)))
-                for intake in take_in_drafts(transition, registry, now=now, new_id=self._ids)
-            ]
+        if transition.events or transition.invocations:
+            taken = take_in(transition, registry, function, now=now, new_id=self._ids)
+            intakes = [self.lease_intake(intake, now) for intake in taken.intakes]
+            if taken.resolutions:
+                resolutions = (*transition.resolutions, *taken.resolutions)
+                transition = msgspec.structs.replace(transition, resolutions=resolutions)
         if transition.jobs:
             jobs = self._lease_follow_ups(transition.jobs, job, now)
             transition = msgspec.structs.replace(transition, jobs=tuple(jobs))
@@ -443,24 +627,38 @@ class Executor:
         return CommitRequest(
             transition=transition,
             environment=transition.run.environment,
-            revision=registry.revision if transition.events else None,
+            revision=registry.revision if intakes else None,
             intakes=intakes,
             done=done,
         )
 
     def _lease_follow_ups(self, jobs: Sequence[Job], ended: Job | None, now: int) -> list[Job]:
-        """Lease what can go on at once: the first takes over the slot of the job that ended."""
+        """Lease what can go on at once: the first in the lane of the job that ended takes over its slot.
+
+        Unless others wait for that: then it gets in line, in which it keeps its place.
+        """
         leased: list[Job] = []
-        has_slot = ended is not None
+        inherited = self._lane(ended) if ended is not None else None
         for job in jobs:
-            if job.due_at > now or self.is_draining:
+            if job.due_at > now or self.is_draining or not self._registries.may_lease(job.partition):
                 leased.append(job)
-            elif has_slot or self._slots.reserve(job.partition):
-                has_slot = False
+                continue
+            lane = self._lane(job)
+            if lane == inherited and not self._queue.must_yield(job.partition):
+                inherited = None
+                leased.append(self._leased(job, now))
+            elif lane != inherited and self._slots.reserve(lane):
                 leased.append(self._leased(job, now))
             else:
                 leased.append(job)
         return leased
+
+    def _heir(self, transition: Transition, ended: Job | None) -> Job | None:
+        """Return the follow-up that takes over the slot of the job that ended, if any does."""
+        if ended is None:
+            return None
+        lane = self._lane(ended)
+        return next((job for job in transition.jobs if job.owner is not None and self._lane(job) == lane), None)
 
     def _committed(
         self,
@@ -472,9 +670,8 @@ class Executor:
         result: Result,
     ) -> None:
         """Make the effects in memory of a committed transition: state, slots, leased jobs, those who watch."""
-        wanted = sum(follow_up.owner is not None for follow_up in transition.jobs)
-        if job is not None and wanted == 0:
-            self._slots.release(job.partition)
+        if job is not None and self._heir(transition, job) is None:
+            self._slots.release(self._lane(job))
         settled = tuple(
             follow_up
             if follow_up.owner is None or (follow_up.run_id, follow_up.id) in result.leased
@@ -493,45 +690,81 @@ class Executor:
             else:
                 self._inserted(follow_up, live.state, result, live)
         self.took_in(intakes, result)
+        if transition.job is not None:
+            self._give_room(transition.job)
+        if transition.is_final and "|" in transition.run.partition:
+            self._queue.room(self._registries.slot_keys(transition.run.partition))
         self._watcher.changed(transition, function)
 
+    def _give_room(self, job: Job) -> None:
+        """Tell that a job is no longer counted among those of its concurrency keys."""
+        if "|" in job.partition:
+            self._queue.room(self._registries.slot_keys(job.partition))
+
     def took_in(self, intakes: Sequence[Intake], result: Result) -> None:
-        """Take over what committed intakes started."""
+        """Take over what committed intakes started, and what they let go on."""
+        now = self._clock.now()
         for intake in intakes:
-            if not intake.runs:
+            if not intake.starts:
                 if intake.event.id not in result.duplicate:
-                    self._watcher.took_in(intake, (), result.skipped)
+                    self._watcher.took_in(intake, (), result)
                 continue
             if intake.event.id in result.duplicate:
-                for job in intake.jobs:
-                    if job.owner is not None:
-                        self._slots.release(job.partition)
+                self.give_back([intake])
                 continue
-            for run, job in zip(intake.runs, intake.jobs, strict=True):
-                if run.id not in result.skipped:
-                    self._inserted(job, RunState(run, intake.event.body, (), (job,)), result)
-                elif job.owner is not None:
-                    self._slots.release(job.partition)
-            functions = [self._registries.function(run) for run in intake.runs]
-            self._watcher.took_in(intake, functions, result.skipped)
+            for start in intake.starts:
+                self._started(start, intake.event.body, result)
+            functions = [self._registries.function(start.run) for start in intake.starts]
+            self._watcher.took_in(intake, functions, result)
+        if result.resumed:
+            self._queue.inserted(TIMERS, now)
+        if result.gathering_due is not None:
+            self._queue.gathered(result.gathering_due)
+
+    def _started(self, start: Start, event: bytes, result: Result, events: Sequence[bytes] = ()) -> None:
+        run, job = start.run, start.job
+        if run.id in result.skipped or run.id in result.gathered:
+            if job.owner is not None:
+                self._slots.release(self._lane(job))
+            return
+        for guard_job in start.guards:
+            self._queue.inserted(guard_job.partition, guard_job.due_at)
+        self._inserted(job, RunState(run, event, (), (job, *start.guards), events), result)
+
+    def fired(self, fires: Sequence[tuple[Fire, Sequence[bytes]]], result: Result) -> None:
+        """Take over the runs of gatherings, each with the bodies of its events."""
+        for fire, bodies in fires:
+            if fire.start.run.id in result.fired:
+                self._started(fire.start, bodies[0], result, bodies)
+                intake = Intake(fire.event, (fire.start,), is_stored=True)
+                self._watcher.took_in(intake, [self._registries.function(fire.start.run)], result)
+            elif fire.start.job.owner is not None:
+                self._slots.release(self._lane(fire.start.job))
+        if result.resumed:
+            self._queue.inserted(TIMERS, self._clock.now())
 
     def give_back(self, intakes: Sequence[Intake]) -> None:
         """Give back the slots that were reserved for jobs that weren't inserted."""
         for intake in intakes:
-            for job in intake.jobs:
-                if job.owner is not None:
-                    self._slots.release(job.partition)
+            self.give_back_starts(intake.starts)
+
+    def give_back_starts(self, starts: Iterable[Start]) -> None:
+        """Give back the slots that were reserved for first jobs that weren't inserted."""
+        for start in starts:
+            if start.job.owner is not None:
+                self._slots.release(self._lane(start.job))
 
     def _give_back(self, request: CommitRequest) -> None:
         """Give back the slots that a commit reserved: all but the one of the job that it ends."""
-        wanted = [job for job in request.transition.jobs if job.owner is not None]
-        for job in wanted[1:] if request.transition.job is not None else wanted:
-            self._slots.release(job.partition)
+        heir = self._heir(request.transition, request.transition.job)
+        for job in request.transition.jobs:
+            if job.owner is not None and job is not heir:
+                self._slots.release(self._lane(job))
         self.give_back(request.intakes)
 
     def _release(self, job: Job | None) -> None:
         if job is not None:
-            self._slots.release(job.partition)
+            self._slots.release(self._lane(job))
 
     def _drop(self, job: Job | None) -> None:
         """Forget a job that isn't ours any more."""
@@ -577,12 +810,6 @@ class Executor:
             await asyncio.wait(self._tasks)
 
 
-def _with_error(
-    refused: Callable[[RunState, StoreError], Transition], error: StoreError
-) -> Callable[[RunState], Transition]:
-    return lambda state: refused(state, error)
-
-
 def _is_leased(state: RunState, job: Job) -> bool:
     """Tell whether a lease still holds, by a state that was read after it was given; one that is warm may be older.
 
@@ -623,7 +850,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         stack=state.stack,
         stack_current=job.stack_current,
         event=state.event,
-        events=() if is_large and len(state.event) > USE_API_BYTES else (state.event,),
+        events=() if is_large and sum(map(len, state.events)) > USE_API_BYTES else state.events,
         memo=state.steps_sorted,
         use_api=is_large,
     )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from stepwell.engine.core.model import Function, Intake, Run, Transition
+from stepwell.engine.core.invoke import invocation_event, not_found_memo
+from stepwell.engine.core.model import Function, Intake, Resolution, Run, Transition
+from stepwell.engine.core.partition import parse
+from stepwell.engine.core.rules import Rules
 from stepwell.engine.core.trigger import Registry, internal_event, start
+from stepwell.engine.wants import is_held, slot_keys, want
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.ids import EnvironmentId, FunctionId
-from stepwell.store.interface import Store
+from stepwell.store.interface import Store, Want
 
 
 class Registries:
@@ -30,6 +35,37 @@ class Registries:
         """Return a run's function at its newest version: a new URL counts for runs in progress, too."""
         return self._functions[run.function_id]
 
+    def of_partition(self, partition: str) -> Function | None:
+        """Return the function whose calls a partition holds; None for timers, and for one that isn't known here."""
+        return self._functions.get(parse(partition).function_id)
+
+    def lane(self, partition: str) -> str:
+        """Return what a partition's calls are counted for: the app, or, where no app is called, the partition itself."""
+        function = self.of_partition(partition)
+        return function.app_id if function is not None else partition
+
+    def may_lease(self, partition: str) -> bool:
+        """Tell whether jobs of a partition may be born leased: only a claim asks for limits."""
+        if "|" in partition:
+            return False
+        function = self.of_partition(partition)
+        return function is None or not is_held(partition, function)
+
+    def want(self, partition: str, limit: int) -> Want | None:
+        """Say what to claim of a partition; None where its function is paused."""
+        function = self.of_partition(partition)
+        return want(partition, limit, function, self._rules(function))
+
+    def slot_keys(self, partition: str) -> tuple[str, ...]:
+        """Return the keys that the jobs of a partition, or their runs, are counted for."""
+        function = self.of_partition(partition)
+        return slot_keys(partition, function, self._rules(function)) if function is not None else ()
+
+    def _rules(self, function: Function | None) -> Rules | None:
+        if function is None or function.environment not in self._by_environment:
+            return None
+        return self._by_environment[function.environment].rules(function)
+
     async def find(self, run: Run) -> Function:
         """Return a run's function, which another replica may have been told of."""
         if run.function_id not in self._functions:
@@ -47,8 +83,17 @@ class Registries:
         return self._by_environment[environment]
 
 
-def take_in_drafts(transition: Transition, registry: Registry, *, now: int, new_id: Callable[[], str]) -> list[Intake]:
-    """Make intakes of the events that a transition sends.
+class TakenIn(NamedTuple):
+    """The events of a transition with what they start, and the waits that end at once."""
+
+    intakes: list[Intake]
+    resolutions: tuple[Resolution, ...]
+
+
+def take_in(
+    transition: Transition, registry: Registry, function: Function, *, now: int, new_id: Callable[[], str]
+) -> TakenIn:
+    """Make intakes of the events that a transition sends, and of the functions that it invokes.
 
     ``inngest/function.finished`` is kept only where something starts by it: every run would have one, and it says no
     more than the run itself.
@@ -66,6 +111,17 @@ def take_in_drafts(transition: Transition, registry: Registry, *, now: int, new_
             event_id=draft.event_id,
         )
         intake = start(event, registry, now=now, new_id=new_id)
-        if intake.runs or draft.name != FINISHED:
+        if intake.starts or draft.name != FINISHED:
             intakes.append(intake)
-    return intakes
+    resolutions: list[Resolution] = []
+    run = transition.run
+    for invocation in transition.invocations:
+        event = invocation_event(invocation, run, function, id=new_id(), environment=run.environment, now=now)
+        child = registry.by_slug.get(invocation.slug) or registry.by_id.get(FunctionId(invocation.slug))
+        if child is None or child.is_archived:
+            intakes.append(Intake(event))
+            resolutions.append(Resolution(run.id, invocation.step_id, not_found_memo(invocation.slug)))
+        else:
+            parent = (run.id, invocation.step_id)
+            intakes.append(start(event, registry, now=now, new_id=new_id, only=child, parent=parent))
+    return TakenIn(intakes, tuple(resolutions))

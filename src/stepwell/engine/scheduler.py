@@ -7,28 +7,47 @@ the order of the commits; a time that is too early costs one query, and none is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.cron import parse_cron
 from stepwell.engine.core.model import Tick
-from stepwell.engine.core.trigger import Registry, internal_event, start
+from stepwell.engine.core.trigger import Registry, internal_event, start, start_gathered
 from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.slots import Slots
+from stepwell.engine.waiting_line import WaitingLine
 from stepwell.errors import CronError, StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import CLAIM_BATCH_MAX
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.event import TIMER
 from stepwell.protocol.ids import EnvironmentId
-from stepwell.store.interface import ClaimRequest, DueSchedule, Fenced, Result, Store, TickRequest, Verdict
+from stepwell.store.interface import (
+    ClaimRequest,
+    DueSchedule,
+    Fenced,
+    Fire,
+    FireRequest,
+    News,
+    Result,
+    Store,
+    TickRequest,
+    Verdict,
+    Want,
+)
 
 _TICKS_MAX: Final = 100
+_GATHERINGS_MAX: Final = 100
+_WANTS_MAX: Final = 200  # partitions that one claim looks at
+_PAUSED: Final = "paused"  # the key that partitions of paused functions wait for
+_NEVER: Final = 1 << 62
 _REFUSED_DELAY_S: Final = 1.0
 _SLEEP_S_MAX: Final = 60.0  # what a clock that was set, or a machine that was asleep, costs at most
 
@@ -46,14 +65,17 @@ class Scheduler:
         slots: Slots,
         registries: Registries,
         environment: EnvironmentId,
-        offer: Callable[[str, int], None],
+        tell: Callable[[News], None],
     ) -> None:
         self._store, self._clock, self._ids, self._slots = store, clock, ids, slots
-        self._registries, self._environment, self._offer = registries, environment, offer
-        self._due: dict[str, int] = {}
+        self._registries, self._environment, self._tell = registries, environment, tell
+        self._line = WaitingLine(registries.lane)
         self._noticed: dict[str, int] = {}
         """What was noticed since the last claim began: its answer may be older."""
+        self._has_room: set[str] = set()
+        """Keys that got room since the last claim began, likewise."""
         self._schedule_due: int | None = None
+        self._gathering_due: int | None = None
         self._reloading = asyncio.Lock()
         self._wakes = asyncio.Event()
         self._is_busy = False
@@ -65,28 +87,53 @@ class Scheduler:
 
     async def look(self) -> None:
         """Learn what waits in the queue: others may have left it there."""
+        self.recheck()
         for partition, due_at in await self._store.next_due(await self._store.partitions()):
             if due_at is not None:
                 self.notice(partition, due_at)
+        self.gathered(await self._store.next_gathering_due())
+
+    def recheck(self) -> None:
+        """Look at what had no room again: limits may have changed, or word of room been lost."""
+        self._line.recheck(self._clock.now())
+        self._wakes.set()
 
     def inserted(self, partition: str, due_at: int) -> None:
         """Note a job that this replica inserted for anybody; others hear of it where this one can't take it soon."""
         self.notice(partition, due_at)
-        if due_at <= self._clock.now() and self._slots.free(partition) == 0:
-            self._offer(partition, due_at)
+        if due_at <= self._clock.now() and self._slots.free(self._registries.lane(partition)) == 0:
+            self._tell(News({partition: due_at}))
 
     def notice(self, partition: str, due_at: int) -> None:
         """Note a job that nobody has."""
         self._noticed[partition] = min(due_at, self._noticed.get(partition, due_at))
-        known = self._due.get(partition)
-        if known is None or due_at < known:
-            self._due[partition] = due_at
+        if self._line.notice(partition, due_at, self._clock.now()):
             self._wakes.set()
 
-    def slot_freed(self, partition: str) -> None:
-        """Look again, if the partition has work that waits for a slot."""
-        due_at = self._due.get(partition)
-        if due_at is not None and due_at <= self._clock.now():
+    def gathered(self, due_at: int | None) -> None:
+        """Note when a gathering is due."""
+        if due_at is not None and (self._gathering_due is None or due_at < self._gathering_due):
+            self._gathering_due = due_at
+            self._wakes.set()
+
+    def room(self, keys: Sequence[str]) -> None:
+        """Note concurrency keys that have room again, and tell the others, whose jobs may wait for it."""
+        self.hear_room(keys)
+        self._tell(News({}, room=tuple(keys)))
+
+    def hear_room(self, keys: Sequence[str]) -> None:
+        """Note concurrency keys that have room again."""
+        self._has_room.update(keys)
+        if self._line.room(keys, self._clock.now()):
+            self._wakes.set()
+
+    def must_yield(self, partition: str) -> bool:
+        """Tell whether jobs of other partitions wait for the slot that a job of this one has."""
+        return self._line.others_wait(partition, self._clock.now())
+
+    def slot_freed(self, lane: str) -> None:
+        """Look again, if the lane has work that waits for a slot."""
+        if self._line.is_ready(lane, self._clock.now()):
             self._wakes.set()
 
     def wake(self) -> None:
@@ -104,19 +151,22 @@ class Scheduler:
 
     @property
     def is_idle(self) -> bool:
-        """Tell that nothing is due now and nothing is being claimed."""
+        """Tell that nothing is due now and nothing is being claimed. What waits for room is for others to let go on."""
         now = self._clock.now()
-        return not self._is_busy and all(due_at > now for due_at in (*self._due.values(), self._schedule_at))
+        return not self._is_busy and self._line.is_idle(now) and min(self._schedule_at, self._gathering_at) > now
 
     def next_due_after(self, now: int) -> int | None:
         """Return when something is due next, leaving out what is due already and waits for a slot."""
-        return min(
-            (at for at in (*self._due.values(), self._schedule_due) if at is not None and at > now), default=None
-        )
+        times = (self._line.next_at(), self._schedule_due, self._gathering_due)
+        return min((at for at in times if at is not None and at > now), default=None)
 
     @property
     def _schedule_at(self) -> int:
-        return self._schedule_due if self._schedule_due is not None else 1 << 62
+        return self._schedule_due if self._schedule_due is not None else _NEVER
+
+    @property
+    def _gathering_at(self) -> int:
+        return self._gathering_due if self._gathering_due is not None else _NEVER
 
     async def run(self, executor: Executor) -> None:
         """Work until cancelled, or drained. A database that refuses is asked again after a second."""
@@ -125,6 +175,7 @@ class Scheduler:
             try:
                 self._is_busy = True
                 await self._tick(executor)
+                await self._fire(executor)
                 await self._claim(executor)
             except StoreClosed:
                 return
@@ -146,8 +197,12 @@ class Scheduler:
     async def _wait(self) -> None:
         """Sleep until something is due that there is a slot for, or will be by then."""
         now = self._clock.now()
-        times = [at for partition, at in self._due.items() if at > now or self._slots.free(partition) > 0]
-        delay_s = min(_SLEEP_S_MAX, self._clock.until(min((*times, self._schedule_at))) / 1000)
+        if self._line.has_turn(self._slots.free, now):
+            await asyncio.sleep(0)
+            return
+        next_at = self._line.next_at()
+        times = [self._schedule_at, self._gathering_at, *([next_at] if next_at is not None else [])]
+        delay_s = min(_SLEEP_S_MAX, self._clock.until(min(times)) / 1000)
         try:
             async with asyncio.timeout(delay_s):
                 await self._wakes.wait()
@@ -158,43 +213,83 @@ class Scheduler:
 
     async def _claim(self, executor: Executor) -> None:
         now = self._clock.now()
-        wants = [
-            (partition, min(CLAIM_BATCH_MAX, self._slots.free(partition)))
-            for partition, due_at in self._due.items()
-            if due_at <= now and self._slots.free(partition) > 0
-        ]
+        wants: list[Want] = []
+        for partition, limit in self._line.turns(self._slots.free, now, count_max=_WANTS_MAX, jobs_max=CLAIM_BATCH_MAX):
+            want = self._registries.want(partition, limit)
+            if want is None:
+                self._line.block(partition, now, (_PAUSED,))
+            elif self._slots.reserve(self._registries.lane(partition), limit):
+                wants.append(want)
         if not wants:
             return
-        for partition, count in wants:
-            self._slots.reserve(partition, count)
         self._noticed.clear()
+        self._has_room.clear()
 
         def done(result: Result) -> None:
-            claimed: dict[str, int] = {}
-            for claim in result.claimed:
-                claimed[claim.job.partition] = claimed.get(claim.job.partition, 0) + 1
-            for partition, count in wants:
-                unused = count - claimed.get(partition, 0)
-                if unused:
-                    self._slots.release(partition, unused)
-            for partition, due_at in result.next_due:
-                # What was noticed meanwhile may have been committed after the claim looked.
-                known = [at for at in (due_at, self._noticed.get(partition)) if at is not None]
-                if not known:
-                    self._due.pop(partition, None)
-                else:
-                    self._due[partition] = min(known)
-                    if min(known) <= now and self._slots.free(partition) == 0:
-                        self._offer(partition, min(known))
+            claimed = Counter(self._registries.lane(claim.job.partition) for claim in result.claimed)
+            reserved: Counter[str] = Counter()
+            for want in wants:
+                reserved[self._registries.lane(want.partition)] += want.limit
+            for lane, count in reserved.items():
+                if count > claimed[lane]:
+                    self._slots.release(lane, count - claimed[lane])
+            self._claimed(result, now)
             executor.claimed(result.claimed)
 
         try:
             await self._store.submit(ClaimRequest(wants, now, done))
         except StoreError:
-            for partition, count in wants:
-                self._slots.release(partition, count)
+            for want in wants:
+                self._slots.release(self._registries.lane(want.partition), want.limit)
             executor.lease_count += 1  # the database may have leased some all the same: they are looked for
             raise
+
+    def _claimed(self, result: Result, now: int) -> None:
+        """Note what a claim saw. What was noticed meanwhile may have been committed after it looked."""
+        full = {partition: keys for partition, keys in result.blocked if self._has_room.isdisjoint(keys)}
+        for partition, due_at in result.next_due:
+            known = [at for at in (due_at, self._noticed.get(partition)) if at is not None]
+            if known and min(known) <= now and partition in full:
+                self._line.block(partition, min(known), full[partition])
+                continue
+            self._line.set(partition, min(known) if known else None, now)
+            if known and min(known) <= now and self._slots.free(self._registries.lane(partition)) == 0:
+                self._tell(News({partition: min(known)}))
+
+    # -- gatherings ---------------------------------------------------------------------------------------------
+
+    async def _fire(self, executor: Executor) -> None:
+        """Start the runs of batches and debounces whose time has come."""
+        now = self._clock.now()
+        if self._gathering_at > now:
+            return
+        registry = self._registries.of(self._environment)
+        fires: list[tuple[Fire, list[bytes]]] = []
+        for gathering, events in await self._store.due_gatherings(now=now, limit=_GATHERINGS_MAX):
+            function = registry.by_id.get(gathering.function_id)
+            if function is None:
+                continue
+            event = events[0]
+            start = start_gathered(gathering, event, function, registry, now=now)
+            start = msgspec.structs.replace(start, job=executor.lease([start.job], now)[0])
+            fires.append((Fire(gathering.version, event, start), [event.body for event in events]))
+        if fires:
+
+            def done(result: Result) -> None:
+                if result.verdict is Verdict.COMMITTED:
+                    executor.fired(fires, result)
+
+            request = FireRequest(self._environment, registry.revision, [fire for fire, _ in fires], now, done)
+            try:
+                result = await self._store.submit(request)
+            except StoreError:
+                executor.give_back_starts([fire.start for fire, _ in fires])
+                raise
+            if result.verdict is Verdict.STALE:
+                executor.give_back_starts([fire.start for fire, _ in fires])
+                await self._registries.refresh(self._environment)
+        self._gathering_due = None
+        self.gathered(await self._store.next_gathering_due())
 
     # -- schedules ----------------------------------------------------------------------------------------------
 
@@ -248,6 +343,5 @@ class Scheduler:
             event_id=at_text,
         )
         intake = start(event, registry, now=now, new_id=self._ids, only=function)
-        jobs = tuple(executor.lease(intake.jobs, now))
-        intake = type(intake)(event=intake.event, runs=intake.runs, jobs=jobs)
+        intake = executor.lease_intake(intake, now)
         return Tick(schedule.function_id, schedule.cron, schedule.next_at, next_at, intake)

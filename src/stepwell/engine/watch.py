@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepwell.engine.core.model import Function, Intake, Transition
-from stepwell.protocol.ids import RunId
+from stepwell.store.interface import Result
 
 
 class Watcher(Protocol):
     """Sees what happens. It is called on the event loop and must be quick."""
 
-    def took_in(self, intake: Intake, functions: Sequence[Function], skipped: frozenset[RunId]) -> None:
-        """Note an event that was stored, with the functions that it starts."""
+    def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
+        """Note an event that was stored, with the functions that it starts; ``result`` names those that it doesn't."""
         ...
 
     def changed(self, transition: Transition, function: Function) -> None:
@@ -24,7 +24,7 @@ class Watcher(Protocol):
 class NoWatcher:
     """Sees nothing."""
 
-    def took_in(self, intake: Intake, functions: Sequence[Function], skipped: frozenset[RunId]) -> None:
+    def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
         pass
 
     def changed(self, transition: Transition, function: Function) -> None:

@@ -26,6 +26,7 @@ from stepwell.engine.clock import Clock
 from stepwell.engine.core.run import Policy
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
+from stepwell.engine.transport.fetch import Fetcher
 from stepwell.engine.transport.http import HttpTransport
 from stepwell.engine.watch import Watcher
 from stepwell.errors import ConfigError
@@ -64,7 +65,9 @@ def make_store(settings: Settings, db: Path | str, replica_id: ReplicaId) -> Sto
     )
 
 
-def make_engine(settings: Settings, db: Path | str, transport: HttpTransport, watcher: Watcher) -> Engine:
+def make_engine(
+    settings: Settings, db: Path | str, transport: HttpTransport, watcher: Watcher, fetcher: Fetcher
+) -> Engine:
     """Make the engine of a server; it isn't started."""
     clock = Clock()
     # From a source of its own: this machine's time may be ahead of the database's, by which all other ids are made.
@@ -85,6 +88,7 @@ def make_engine(settings: Settings, db: Path | str, transport: HttpTransport, wa
         calls_per_app_max=settings.calls_per_app_max,
         take_over_s=settings.take_over_s,
         retention=settings.retention,
+        fetcher=fetcher,
     )
 
 
@@ -173,12 +177,15 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
         db = settings.db or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-"))) / "memory.db"
         transport = HttpTransport(signing_key=settings.signing_key)
         narrator = Narrator(settings)
-        engine = make_engine(settings, db, transport, narrator)
+        fetcher = Fetcher(allows_private=settings.allows_private_fetches)
+        engine = make_engine(settings, db, transport, narrator, fetcher)
         context = Context(
             settings=settings, engine=engine, watch_sync=narrator.synced, note=narrator.note, warn=narrator.warn
         )
         await transport.start()
         stack.push_async_callback(transport.stop)
+        await fetcher.start()
+        stack.push_async_callback(fetcher.stop)
         stack.push_async_callback(engine.store.stop)
         await narrator.start()
         stack.push_async_callback(narrator.stop)

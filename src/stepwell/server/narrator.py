@@ -19,17 +19,27 @@ from stepwell.engine.core.model import Function, Intake, JobKind, Outcome, Run, 
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.protocol.duration import rough_text, time_text
 from stepwell.protocol.event import INVOKED, TIMER
-from stepwell.protocol.ids import RunId
 from stepwell.protocol.ops import OpCode
 from stepwell.server.failure import read_failure
 from stepwell.server.settings import Settings
 from stepwell.server.terminal import Line, Terminal
+from stepwell.store.interface import Result
 
 _FLUSH_S: Final = 0.1
 _LINES_MAX: Final = 200  # of one flush, in a terminal
 _LINES_WHEN_BUSY: Final = 20  # of a flush after one that was full: nobody reads thousands of lines a second
 _LOGGED_MAX: Final = 20  # of one flush, in a log
 _NAMES_MAX: Final = 4
+
+_PAUSES: Final = {JobKind.TIMER: "sleep", JobKind.WAIT: "waits"}
+_WAITED: Final = frozenset((OpCode.SLEEP, OpCode.WAIT_FOR_EVENT, OpCode.WAIT_FOR_SIGNAL, OpCode.INVOKE_FUNCTION))
+_SKIPPED: Final = {
+    "duplicate_event_id": "the event id {id} started it before, within 24 hours",
+    "idempotency": "an event with the same idempotency value started it before, within 24 hours",
+    "rate_limited": "its rate limit is reached",
+    "singleton": "another run of this singleton goes on",
+    "paused": "it is paused",
+}
 
 log = structlog.get_logger("stepwell")
 
@@ -62,7 +72,7 @@ class Narrator:
 
     # -- what happens -------------------------------------------------------------------------------------------
 
-    def took_in(self, intake: Intake, functions: Sequence[Function], skipped: frozenset[RunId]) -> None:
+    def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
         """Say that an event came, and what it started."""
         if self._is_quiet or not self._is_dev:
             return
@@ -72,13 +82,17 @@ class Narrator:
         if self._has_room("event"):
             if not intake.is_stored:
                 self._offset_ms = event.received_at - real_ms()
-            word, subject, started = _said_of(intake, functions, skipped)
+            word, subject, started = _said_of(intake, functions, result)
             self._say(word, subject, started)
-        for run, function in zip(intake.runs, functions, strict=True) if skipped else ():
-            if run.id in skipped and self._has_room("skipped"):
-                self._say(
-                    "skipped", function.slug, f"the event id {event.event_id!r} started it before, within 24 hours"
-                )
+        if not (result.skipped or result.gathered):
+            return
+        for run, function in zip(intake.runs, functions, strict=True):
+            reason = result.skipped.get(run.id)
+            if reason is not None and self._has_room("skipped"):
+                why = _SKIPPED.get(reason, reason)
+                self._say("skipped", function.slug, why.format(id=repr(event.event_id)))
+            elif run.id in result.gathered and self._has_room("waits"):
+                self._say("waits", function.slug, "the event joins others, which start one run together")
 
     def changed(self, transition: Transition, function: Function) -> None:
         """Say what a reply, a timer or a cancellation changed."""
@@ -92,9 +106,12 @@ class Narrator:
         for step in transition.steps:
             self._say_step(transition, step, function)
         for job in transition.jobs:
-            if job.kind is JobKind.TIMER and self._has_room("sleep"):
+            if job.kind not in _PAUSES:
+                continue
+            word = _PAUSES[job.kind]
+            if self._has_room(word):
                 until = f"{time_text(job.due_at)[:19]}Z ({rough_text(max(0, job.due_at - transition.at))})"
-                self._say("sleep", function.slug, f"{job.title} until {until}")
+                self._say(word, function.slug, f"{job.title} until {until}")
         if transition.is_final:
             self._say_end(transition, function)
 
@@ -150,7 +167,7 @@ class Narrator:
         if not self._has_room(word):
             return
         took = rough_text(max(0, step.ended_at - step.started_at))
-        if step.op is OpCode.SLEEP:
+        if step.op in _WAITED:
             self._say(word, function.slug, f"{step.title} is over, after {took}")
         elif has_failed and attempt is not None:
             self._say(word, function.slug, f"{step.title} failed for good · {_error_text(attempt.error)}")
@@ -222,10 +239,14 @@ class Narrator:
             log.error("run.failed", run_id=run.id, function_id=function.slug, error=_failure_text(transition))
 
 
-def _said_of(intake: Intake, functions: Sequence[Function], skipped: frozenset[RunId]) -> tuple[str, str, str]:
+def _said_of(intake: Intake, functions: Sequence[Function], result: Result) -> tuple[str, str, str]:
     """Return word, subject and text for an event that came."""
     event = intake.event
-    started = [function.slug for run, function in zip(intake.runs, functions, strict=True) if run.id not in skipped]
+    started = [
+        function.slug
+        for run, function in zip(intake.runs, functions, strict=True)
+        if run.id not in result.skipped and run.id not in result.gathered
+    ]
     names = ", ".join(started[:_NAMES_MAX]) + (f" and {len(started) - _NAMES_MAX} more" * (len(started) > _NAMES_MAX))
     if event.name == TIMER:
         return "cron", names, "its time has come"

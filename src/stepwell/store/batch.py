@@ -3,42 +3,61 @@
 A plan without I/O: it yields each statement and is sent the rows that come back, so that sqlite3, asyncpg and tests that
 stop between any two statements drive the same one.
 
-The order is that of the locks: replica, environments, schedules, runs, jobs, events; then what is only inserted; last
-what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
+The order is that of the locks: replica, names and keys, environments, schedules, runs, jobs, waits, events; then what is
+only inserted; last what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
 batches wait for each other in one direction only. Expected conflicts come back as rows, never as errors. There is one
 statement for each table and batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.model import Attempt, Intake, Job, Outcome, Run, RunStatus
-from stepwell.limits import EVENT_ID_WINDOW_MS
+from stepwell.engine.core.invoke import skipped_resolution
+from stepwell.engine.core.model import (
+    Attempt,
+    Event,
+    Intake,
+    Job,
+    JobKind,
+    Outcome,
+    Resolution,
+    Run,
+    RunStatus,
+    Transition,
+    Wait,
+)
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.store.admission import Admitted, Asked, admit
+from stepwell.store.claim import claim
 from stepwell.store.interface import (
     Beat,
     BeatRequest,
-    Claimed,
     ClaimRequest,
     CommitRequest,
+    DropRequest,
     Fenced,
+    Fire,
+    FireRequest,
     IngestRequest,
     LeaveRequest,
+    PauseRequest,
     PruneRequest,
     ReapRequest,
     ReleaseRequest,
     Request,
     Result,
     SettingRequest,
+    SignalRequest,
     SyncRequest,
     TickRequest,
     Verdict,
 )
+from stepwell.store.locks import locks_of
 from stepwell.store.prune import prune
 from stepwell.store.query import Statement
 from stepwell.store.rows import (
@@ -48,9 +67,9 @@ from stepwell.store.rows import (
     event_row,
     job_row,
     new_run_row,
-    read_job,
     step_row,
 )
+from stepwell.store.waiting import Found, find_parents, match_events, open_waits, resolve, signal_conflicts, signal_memo
 
 Plan: TypeAlias = Generator[Statement, Sequence[Row], None]
 """Yields statements; is sent their rows."""
@@ -58,7 +77,7 @@ Plan: TypeAlias = Generator[Statement, Sequence[Row], None]
 _STALE: Final = Result(Verdict.STALE)
 _LOST: Final = Result(Verdict.LOST)
 _COMMITTED: Final = Result(Verdict.COMMITTED)
-DUPLICATE_EVENT: Final = "duplicate_event_id"
+_CONFLICT: Final = Result(Verdict.CONFLICT)
 
 _by_key = itemgetter(0)
 _by_two_keys = itemgetter(0, 1)
@@ -72,21 +91,31 @@ class Batch:
         self._requests = requests
         self.results: list[Result] = [_COMMITTED] * len(requests)
         self._intakes: list[tuple[int, Intake]] = []
+        self._fired: list[tuple[int, Fire]] = []
         self._revisions: dict[EnvironmentId, int] = {}
+        self._awaited: list[tuple[int, Event]] = []
+        """Events that a run may wait for."""
+        self._found: list[tuple[int, Found]] = []
+        """The ends of waits."""
+        self._ended: list[tuple[int, Resolution]] = []
+        """The ends of runs that others wait for."""
 
     def plan(self) -> Plan:
         """Yield every statement. Raises ``Fenced``; then, or when a statement fails, the caller rolls back."""
         # The revisions may be read with the fence: whoever sent an event did so before, and a sync that commits after
         # this statement comes after the event.
-        fence = yield Statement("replica_fence", parameters={"id": self._replica_id})
+        locks, shared = locks_of(self._requests)
+        fence = yield Statement("replica_fence", parameters={"id": self._replica_id, "locks": locks, "shared": shared})
         if not fence:
             raise Fenced("this server was declared dead by the others, and its work was taken over")
         self._revisions = {EnvironmentId(row[0]): row[1] for row in fence if row[0] is not None}
         yield from self._each(BeatRequest, self._beat)
         yield from self._each(ReapRequest, self._reap)
         yield from self._each(SyncRequest, self._sync)
+        yield from self._each(PauseRequest, self._pause)
         yield from self._each(SettingRequest, self._put_setting)
         yield from self._tick()
+        yield from self._fire()
         commits = yield from self._accept_commits()
         for index, request in enumerate(self._requests):
             if isinstance(request, IngestRequest):
@@ -97,7 +126,11 @@ class Batch:
         jobs = yield from self._write_commits(commits)
         jobs += yield from self._take_in()
         yield from self._release()
+        jobs += yield from self._match()
         yield from self._insert_jobs(jobs)
+        yield from self._each(SignalRequest, self._signal)
+        yield from self._resolve()
+        yield from self._each(DropRequest, self._drop)
         yield from self._each(ClaimRequest, self._claim)
         yield from self._each(LeaveRequest, self._leave)
         yield from self._each(PruneRequest, self._prune)
@@ -120,6 +153,10 @@ class Batch:
         accepted: list[tuple[int, CommitRequest]] = []
         lost: list[Attempt] = []
         taken: set[RunId] = set()
+        waits = [wait for _, request in commits for wait in request.transition.waits]
+        conflicts = (
+            (yield from signal_conflicts(waits, max(request.transition.at for _, request in commits))) if waits else ()
+        )
         for index, request in commits:
             run = request.transition.run
             # A run that isn't there has ended, and was pruned since.
@@ -132,6 +169,8 @@ class Batch:
                 or (request.revision is not None and self._revisions[request.environment] != request.revision)
             ):
                 self.results[index] = _STALE
+            elif conflicts and any((wait.run_id, wait.job_id) in conflicts for wait in request.transition.waits):
+                self.results[index] = _CONFLICT
             else:
                 taken.add(run.id)
                 accepted.append((index, request))
@@ -144,9 +183,17 @@ class Batch:
         if ended:
             rows = yield Statement("job_end", sorted(ended))
             gone = {(row[0], row[1]) for row in rows}
+        going_on = [
+            (job.run_id, job.id, job.generation)
+            for _, request in accepted
+            if (job := request.transition.kept) is not None
+        ]
+        if going_on:
+            rows = yield Statement("job_keep", sorted(going_on))
+            gone |= {(row[0], row[1]) for row in rows}
         kept: list[tuple[int, CommitRequest]] = []
         for index, request in accepted:
-            job = request.transition.job
+            job = request.transition.job or request.transition.kept
             if job is None or (job.run_id, job.id) in gone:
                 kept.append((index, request))
             else:
@@ -168,17 +215,43 @@ class Batch:
             return []
         transitions = [request.transition for _, request in commits]
         yield Statement("run_update", [changed_run_row(transition.run) for transition in transitions])
-        final = [(transition.run.id,) for transition in transitions if transition.is_final]
-        if final:
-            yield Statement("job_drop", sorted(final))
+        yield from self._give_back(transitions)
         steps = [step_row(step) for transition in transitions for step in transition.steps]
         if steps:
             yield Statement("step_insert", steps)
         attempts = [attempt_row(transition.attempt) for transition in transitions if transition.attempt is not None]
+        attempts += [attempt_row(attempt) for transition in transitions for attempt in transition.attempts]
         if attempts:
             yield Statement("attempt_insert", attempts)
+        waits = [wait for transition in transitions for wait in transition.waits]
+        if waits:
+            found = yield from open_waits(waits)
+            indexes = {request.transition.run.id: index for index, request in commits}
+            self._found += [(indexes[one.run_id], one) for one in found]
+        self._ended += [
+            (index, resolution) for index, request in commits for resolution in request.transition.resolutions
+        ]
         self._intakes += [(index, intake) for index, request in commits for intake in request.intakes]
         return [(index, job) for index, request in commits for job in request.transition.jobs]
+
+    def _give_back(self, transitions: Sequence[Transition]) -> Plan:
+        """Remove what ended runs leave: jobs, waits, slots; and of ended jobs the waits and slots that they had."""
+        final = [transition for transition in transitions if transition.is_final]
+        if final:
+            yield Statement("job_drop", sorted((transition.run.id,) for transition in final))
+        ended = [transition.job for transition in transitions if transition.job is not None]
+        timed_out = [(job.run_id, job.id) for job in ended if job.kind is JobKind.WAIT and job.memo is None]
+        if timed_out:
+            yield Statement("wait_take", sorted(timed_out))
+        waiting = [(transition.run.id,) for transition in final if transition.has_waits]
+        if waiting:
+            yield Statement("wait_drop", sorted(waiting))
+        slots = [(job.run_id, job.id) for job in ended if _has_limits(job.partition)]
+        if slots:
+            yield Statement("slot_free", sorted(slots))
+        holding = [(transition.run.id,) for transition in final if _has_limits(transition.run.partition)]
+        if holding:
+            yield Statement("slot_drop", sorted(holding))
 
     # -- intakes ------------------------------------------------------------------------------------------------
 
@@ -211,21 +284,19 @@ class Batch:
 
     def _take_in(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
         """Insert events and their runs; returns the first jobs of the runs that start."""
+        asked = [(index, Asked(fire.event, fire.start, is_again=True)) for index, fire in self._fired]
         if not self._intakes:
-            return []
+            return (yield from self._start(asked))
         new = [event_row(intake.event) for _, intake in self._intakes if not intake.is_stored]
-        inserted: set[str] = set()
+        inserted: dict[str, bool] = {}
         if new:
             rows = yield Statement("event_insert", sorted(new, key=_by_key))
-            inserted = {row[0] for row in rows}
+            inserted = {row[0]: bool(row[1]) for row in rows}
         stored = sorted({(intake.event.id,) for _, intake in self._intakes if intake.is_stored})
         kept: set[str] = set()
         if stored:
             rows = yield Statement("event_keep", stored)
             kept = {row[0] for row in rows}
-        runs: list[Run] = []
-        jobs: list[tuple[int, Job]] = []
-        skipped = yield from self._skipped_runs(inserted)
         seen: set[EventId] = set()
         for index, intake in self._intakes:
             event = intake.event
@@ -234,44 +305,136 @@ class Batch:
                 self.results[index] = result._replace(duplicate=result.duplicate | {event.id})
                 continue
             seen.add(event.id)
-            if not intake.runs:
-                continue
-            for run, job in zip(intake.runs, intake.jobs, strict=True):
-                if run.id in skipped:
-                    result = self.results[index]
-                    self.results[index] = result._replace(skipped=result.skipped | {run.id})
-                    runs.append(
-                        msgspec.structs.replace(
-                            run, status=RunStatus.SKIPPED, ended_at=run.queued_at, reason=DUPLICATE_EVENT
-                        )
-                    )
-                else:
-                    runs.append(run)
-                    jobs.append((index, job))
+            if inserted.get(event.id):
+                self._awaited.append((index, event))
+            for start in intake.starts:
+                asked.append((index, Asked(event, start, intake.is_stored)))
+        return (yield from self._start(asked))
+
+    def _start(self, asked: list[tuple[int, Asked]]) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
+        """Insert runs, those that may not start as skipped; returns the first jobs of the others."""
+        jobs: list[tuple[int, Job]] = []
+        if not asked:
+            return jobs
+        admitted = Admitted()
+        if any(one.event.has_own_id or one.start.admission is not None for _, one in asked):
+            admitted = yield from admit([one for _, one in asked])
+        runs: list[Run] = []
+        waits: list[Wait] = []
+        for index, (_, start, _) in asked:
+            run = start.run
+            reason = admitted.skipped.get(run.id)
+            if reason is not None:
+                runs.append(
+                    msgspec.structs.replace(run, status=RunStatus.SKIPPED, ended_at=run.queued_at, reason=reason)
+                )
+                result = self.results[index]
+                self.results[index] = result._replace(skipped={**result.skipped, run.id: reason})
+                if run.parent_run_id is not None and run.parent_step_id is not None:
+                    self._ended.append((index, skipped_resolution(run.parent_run_id, run.parent_step_id, reason)))
+            elif run.id in admitted.gathered:
+                gathering = admitted.gatherings[admitted.gathered[run.id]]
+                result = self.results[index]
+                due_at = (
+                    gathering.due_at if result.gathering_due is None else min(gathering.due_at, result.gathering_due)
+                )
+                self.results[index] = result._replace(
+                    gathered={**result.gathered, run.id: gathering.run_id}, gathering_due=due_at
+                )
+            else:
+                runs.append(run)
+                waits += start.waits
+                jobs.append((index, start.job))
+                jobs += [(index, guard) for guard in start.guards]
         if runs:
             yield Statement("run_insert", [new_run_row(run) for run in runs])
+        if waits:
+            yield from open_waits(waits)
+        if admitted.cancels:
+            jobs += [(asked[0][0], job) for job in admitted.cancels.values()]
+            self._resume(asked[0][0], admitted.cancels)
         return jobs
 
-    def _skipped_runs(self, inserted: set[str]) -> Generator[Statement, Sequence[Row], set[RunId]]:
-        """Take the windows of event ids; the runs of those that are taken are skipped (protocol 2.4)."""
-        wanted: dict[tuple[str, str], tuple[RunId, int]] = {}
-        skipped: set[RunId] = set()
-        for _, intake in self._intakes:
-            if not intake.event.has_own_id or not intake.runs or intake.is_stored or intake.event.id not in inserted:
-                continue
-            for run in intake.runs:
-                key = (run.function_id, intake.event.event_id)
-                if key in wanted:
-                    skipped.add(run.id)
-                else:
-                    wanted[key] = (run.id, intake.event.received_at)
-        if wanted:
-            now = min(at for _, at in wanted.values())
-            rows = sorted((*key, at + EVENT_ID_WINDOW_MS) for key, (_, at) in wanted.items())
-            found = yield Statement("event_key_take", rows, {"now": now})
-            taken = {(row[0], row[1]) for row in found}
-            skipped |= {run_id for key, (run_id, _) in wanted.items() if key not in taken}
-        return skipped
+    def _fire(self) -> Plan:
+        fires = [
+            (index, fire)
+            for index, request in enumerate(self._requests)
+            if isinstance(request, FireRequest)
+            for fire in request.fires
+        ]
+        for index, request in enumerate(self._requests):
+            if isinstance(request, FireRequest) and self._revisions[request.environment] != request.revision:
+                self.results[index] = _STALE
+        fires = [(index, fire) for index, fire in fires if self.results[index] is not _STALE]
+        if not fires:
+            return
+        rows = yield Statement("gathering_take", sorted((fire.start.run.id, fire.version) for _, fire in fires))
+        fired = {row[0] for row in rows}
+        for index, fire in fires:
+            run = fire.start.run
+            if run.id in fired:
+                fired.discard(run.id)
+                self._fired.append((index, fire))
+                self.results[index] = self.results[index]._replace(fired=self.results[index].fired | {run.id})
+
+    # -- waits --------------------------------------------------------------------------------------------------
+
+    def _match(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
+        """Find the waits that events end; returns the jobs that cancel runs."""
+        if not self._awaited:
+            return []
+        indexes = {event.id: index for index, event in self._awaited}
+        found, cancels = yield from match_events([event for _, event in self._awaited])
+        self._found += [(indexes[one.resolved_by], one) for one in found if one.resolved_by is not None]
+        first = self._awaited[0][0]
+        self._resume(first, [job.run_id for job in cancels])
+        return [(first, job) for job in cancels]
+
+    def _signal(self, index: int, request: SignalRequest) -> Plan:
+        rows = yield Statement("wait_signal", [(request.environment, request.name)])
+        waiting = [row for row in rows if row[4] > request.now]
+        if waiting:
+            run_id, job_id = RunId(waiting[0][2]), JobId(waiting[0][3])
+            yield Statement("wait_take", [(run_id, job_id)])
+            self._found.append((index, Found(run_id, job_id, signal_memo(request.name, request.data), None)))
+            self.results[index] = self.results[index]._replace(signalled=run_id)
+        elif request.keep:
+            yield Statement(
+                "signal_keep",
+                parameters={
+                    "environment": request.environment,
+                    "name": request.name,
+                    "id": request.id,
+                    "data": request.data,
+                    "now": request.now,
+                },
+            )
+
+    def _resolve(self) -> Plan:
+        """Let runs go on whose waits have ended."""
+        if self._ended:
+            indexes = {one.run_id: index for index, one in self._ended}
+            found = yield from find_parents([resolution for _, resolution in self._ended])
+            self._found += [(indexes[one.run_id], one) for one in found]
+        if not self._found:
+            return
+        now = max(at for index, _ in self._found if (at := _now_of(self._requests[index])) is not None)
+        resolved = yield from resolve([one for _, one in self._found], now)
+        for index, one in self._found:
+            if (one.run_id, one.job_id) in resolved:
+                self._resume(index, [one.run_id])
+
+    def _resume(self, index: int, run_ids: Iterable[RunId]) -> None:
+        result = self.results[index]
+        self.results[index] = result._replace(resumed=(*result.resumed, *run_ids))
+
+    def _drop(self, _index: int, request: DropRequest) -> Plan:
+        ids = sorted((id,) for id in request.runs)
+        yield Statement("job_drop", ids)
+        yield Statement("wait_drop", ids)
+        yield Statement("slot_drop", ids)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
 
     def _insert_jobs(self, jobs: Sequence[tuple[int, Job]]) -> Plan:
         if not jobs:
@@ -294,30 +457,7 @@ class Batch:
     # -- the queue ----------------------------------------------------------------------------------------------
 
     def _claim(self, index: int, request: ClaimRequest) -> Plan:
-        jobs: list[Job] = []
-        for partition, limit in request.wants:
-            if limit > 0:
-                rows = yield Statement(
-                    "job_claim",
-                    parameters={
-                        "owner": self._replica_id,
-                        "now": request.now,
-                        "partition": partition,
-                        "limit": limit,
-                    },
-                )
-                jobs += [read_job(row) for row in rows]
-        next_due = yield Statement("job_next_due", [(partition,) for partition, _ in request.wants])
-        versions: dict[str, int] = {}
-        if jobs:
-            jobs.sort(key=lambda job: job.due_at)
-            found = yield Statement("run_versions", [(id,) for id in sorted({job.run_id for job in jobs})])
-            versions = {row[0]: row[1] for row in found}
-        self.results[index] = Result(
-            Verdict.COMMITTED,
-            claimed=[Claimed(job, versions[job.run_id]) for job in jobs],
-            next_due=[(row[0], row[1]) for row in next_due],
-        )
+        self.results[index] = yield from claim(request, self._replica_id)
 
     def _release(self) -> Plan:
         rows = [
@@ -328,6 +468,15 @@ class Batch:
         ]
         if rows:
             yield Statement("job_give_back", sorted(rows, key=_by_two_keys))
+        slots = [
+            (job.run_id, job.id)
+            for request in self._requests
+            if isinstance(request, ReleaseRequest)
+            for job in request.jobs
+            if _has_limits(job.partition)
+        ]
+        if slots:
+            yield Statement("slot_free", sorted(slots))
 
     # -- replicas -----------------------------------------------------------------------------------------------
 
@@ -354,6 +503,7 @@ class Batch:
     def _release_orphans(self, now: int) -> Plan:
         yield Statement("job_lost_attempts", parameters={"now": now})
         yield Statement("job_release_orphans")
+        yield Statement("slot_sweep")
 
     def _prune(self, index: int, request: PruneRequest) -> Plan:
         pruned = yield from prune(request)
@@ -421,5 +571,39 @@ class Batch:
         for cron, next_at in crons.items():
             yield Statement("schedule_add", parameters={"function_id": function_id, "cron": cron, "next_at": next_at})
 
+    def _pause(self, index: int, request: PauseRequest) -> Plan:
+        bumped = yield Statement(
+            "environment_bump", parameters={"id": request.environment, "revision": request.revision}
+        )
+        if not bumped:
+            self.results[index] = _STALE
+            return
+        self._revisions[request.environment] = bumped[0][0]
+        pause = request.pause
+        yield Statement(
+            "function_pause",
+            parameters={
+                "id": request.function_id,
+                "paused_at": pause.since if pause is not None else None,
+                "pause_mode": pause.mode.value if pause is not None else None,
+                "is_stopped": int(pause is not None and pause.is_stopped),
+            },
+        )
+
     def _put_setting(self, _index: int, request: SettingRequest) -> Plan:
         yield Statement("setting_put", parameters={"key": request.key, "value": request.value})
+
+
+def _has_limits(partition: str) -> bool:
+    """Tell whether something may be counted for the jobs of a partition."""
+    return "|" in partition
+
+
+def _now_of(request: Request) -> int | None:
+    match request:
+        case CommitRequest():
+            return request.transition.at
+        case IngestRequest() | TickRequest() | FireRequest() | SignalRequest():
+            return request.now
+        case _:
+            return None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
 from stepwell.engine.core.model import (
@@ -22,9 +23,12 @@ from stepwell.engine.core.model import (
     Event,
     Function,
     FunctionChange,
+    Gathering,
     Intake,
     Job,
+    Pause,
     Run,
+    Start,
     Step,
     Tick,
     Transition,
@@ -46,6 +50,7 @@ class Verdict(StrEnum):
     COMMITTED = "committed"
     STALE = "stale"  # computed from an older version of the run, or of the functions: load it and compute again
     LOST = "lost"  # the job isn't this replica's any more: its reply changed nothing
+    CONFLICT = "conflict"  # another run waits for the same signal
 
 
 class IngestRequest(NamedTuple):
@@ -88,10 +93,39 @@ class TickRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
-class ClaimRequest(NamedTuple):
-    """Lease due jobs, the oldest first: up to ``limit`` of each partition."""
+class SlotLimit(NamedTuple):
+    """How many may use a concurrency key at once: jobs under way, or runs from their first call to their end."""
 
-    wants: Sequence[tuple[str, int]]
+    key: str
+    limit: int
+    is_run: bool = False
+    is_taken: bool = False
+    """The jobs that may be claimed have theirs already, since their runs started (a singleton)."""
+
+
+class ThrottleLimit(NamedTuple):
+    """How often runs of a key may start."""
+
+    key: str
+    limit: int
+    period_ms: int
+    burst: int
+
+
+class Want(NamedTuple):
+    """Up to ``limit`` jobs of a partition, within its limits. What is claimed goes on in the partition ``later``."""
+
+    partition: str
+    limit: int
+    later: str
+    slots: tuple[SlotLimit, ...] = ()
+    throttle: ThrottleLimit | None = None
+
+
+class ClaimRequest(NamedTuple):
+    """Lease due jobs, the oldest of each partition first."""
+
+    wants: Sequence[Want]
     now: int
     done: Callable[[Result], None] | None = None
 
@@ -163,6 +197,63 @@ class PruneRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class Fire(NamedTuple):
+    """A gathering that is due, as it was seen, with the run that it starts for an event, the first of them."""
+
+    version: int
+    event: Event
+    start: Start
+
+
+class FireRequest(NamedTuple):
+    """Start the runs of gatherings: each only if no event joined it since it was seen. Idempotent.
+
+    Stale when ``revision`` isn't the environment's.
+    """
+
+    environment: EnvironmentId
+    revision: int
+    fires: Sequence[Fire]
+    now: int
+    done: Callable[[Result], None] | None = None
+
+    @property
+    def starts(self) -> tuple[Start, ...]:
+        return tuple(fire.start for fire in self.fires)
+
+
+class SignalRequest(NamedTuple):
+    """Send a signal to the run that waits for it; where none does, keep it if asked to.
+
+    ``data`` is canonical; ``id`` orders the kept ones. Not idempotent.
+    """
+
+    environment: EnvironmentId
+    id: str
+    name: str
+    data: bytes
+    keep: bool
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class PauseRequest(NamedTuple):
+    """Pause a function, or let it go on (None). Stale when ``revision`` isn't the environment's."""
+
+    environment: EnvironmentId
+    revision: int
+    function_id: FunctionId
+    pause: Pause | None
+    done: Callable[[Result], None] | None = None
+
+
+class DropRequest(NamedTuple):
+    """Remove what is left of runs that ended: jobs and waits that came too late. Idempotent."""
+
+    runs: Sequence[RunId]
+    done: Callable[[Result], None] | None = None
+
+
 class SettingRequest(NamedTuple):
     """Keep a setting of the server, such as the clock's offset."""
 
@@ -178,6 +269,10 @@ Request: TypeAlias = (
     | ClaimRequest
     | ReleaseRequest
     | SyncRequest
+    | FireRequest
+    | SignalRequest
+    | PauseRequest
+    | DropRequest
     | SettingRequest
     | BeatRequest
     | ReapRequest
@@ -213,6 +308,8 @@ class News(NamedTuple):
     """The functions changed."""
     is_left: bool = False
     """A replica left its work: look at all partitions."""
+    room: tuple[str, ...] = ()
+    """Concurrency keys that have room again."""
 
 
 class Lease(NamedTuple):
@@ -239,13 +336,25 @@ class Result(NamedTuple):
     verdict: Verdict
     leased: frozenset[tuple[RunId, JobId]] = frozenset()
     """Of the jobs that were inserted with an owner, those that got their lease; the others wait in the queue."""
-    skipped: frozenset[RunId] = frozenset()
-    """Runs that weren't started, since their event started the function before."""
+    skipped: Mapping[RunId, str] = MappingProxyType({})
+    """Runs that weren't started, and why."""
+    gathered: Mapping[RunId, RunId] = MappingProxyType({})
+    """Runs that weren't started, since their event joined others: by the run that it will be in."""
+    gathering_due: int | None = None
+    """When the first of these is due."""
+    resumed: tuple[RunId, ...] = ()
+    """Runs that a request let go on: they have a due job among the timers now."""
+    signalled: RunId | None = None
+    """The run that got the signal."""
     duplicate: frozenset[EventId] = frozenset()
     """Events that started nothing: they were there already or, where a run was to start again, are there no more."""
     claimed: Sequence[Claimed] = ()
     next_due: Sequence[tuple[str, int | None]] = ()
     """Of a claim: when each of its partitions has work again."""
+    blocked: Sequence[tuple[str, tuple[str, ...]]] = ()
+    """Of a claim: partitions that have due work but no room, and the keys that have none."""
+    fired: frozenset[RunId] = frozenset()
+    """Gatherings that became runs."""
     ticked: frozenset[tuple[FunctionId, str]] = frozenset()
     beat: Beat | None = None
     pruned: Pruned | None = None
@@ -406,6 +515,14 @@ class Store(Protocol):
 
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         """Return all schedules of an environment's functions."""
+        ...
+
+    async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:
+        """Return gatherings whose time has come, the oldest first, with their events: of a debounce only the last."""
+        ...
+
+    async def next_gathering_due(self) -> int | None:
+        """Return when the next gathering is due."""
         ...
 
     async def load_setting(self, key: str) -> str | None:

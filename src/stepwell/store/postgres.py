@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
-from stepwell.engine.core.model import App, Event, Function, Run
+from stepwell.engine.core.model import App, Event, Function, Gathering, Run
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
@@ -199,6 +199,12 @@ class PostgresStore:
 
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         return await self._read(lambda: read.load_schedules(environment))
+
+    async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:
+        return await self._read(lambda: read.due_gatherings(now, limit))
+
+    async def next_gathering_due(self) -> int | None:
+        return await self._read(read.next_gathering_due)
 
     async def load_setting(self, key: str) -> str | None:
         return await self._read(lambda: read.load_setting(key))

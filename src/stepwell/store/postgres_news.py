@@ -28,6 +28,7 @@ class _Telling(msgspec.Struct):
     due: dict[str, int] = {}
     is_synced: bool = False
     is_left: bool = False
+    room: list[str] = []
 
 
 class NewsChannel:
@@ -66,6 +67,7 @@ class NewsChannel:
             telling.due[partition] = min(due_at, telling.due.get(partition, due_at))
         telling.is_synced |= news.is_synced
         telling.is_left |= news.is_left
+        telling.room += [key for key in news.room if key not in telling.room]
         self._wakes.set()
 
     def check(self) -> None:
@@ -125,7 +127,9 @@ class NewsChannel:
             log.warning("news.unreadable", channel=self._channel)
             return
         if telling.by != self.replica_id:
-            self._hear(News(telling.due, is_synced=telling.is_synced, is_left=telling.is_left))
+            self._hear(
+                News(telling.due, is_synced=telling.is_synced, is_left=telling.is_left, room=tuple(telling.room))
+            )
 
     def _hear(self, news: News) -> None:
         if self.hear is not None:

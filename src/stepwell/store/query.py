@@ -50,7 +50,7 @@ class Query(NamedTuple):
             return text
         row = f"({', '.join('?' * len(self.columns))})"
         names = ", ".join(name for name, _ in self.columns)
-        return f"with v({names}) as (values {', '.join([row] * row_count)})\n{text}"
+        return _with(f"v({names}) as (values {', '.join([row] * row_count)})", text)
 
     def postgres(self) -> tuple[str, tuple[str, ...]]:
         """Return the text with ``$1`` for each parameter, an array for each column first, and the others' order."""
@@ -64,8 +64,16 @@ class Query(NamedTuple):
         if self.columns:
             arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(self.columns, 1))
             columns = ", ".join(name for name, _ in self.columns)
-            text = f"with v({columns}) as (select * from unnest({arrays}))\n{text}"  # noqa: S608 - fixed pieces
+            text = _with(f"v({columns}) as (select * from unnest({arrays}))", text)  # noqa: S608 - fixed pieces
         return text, names
+
+
+def _with(rows: str, text: str) -> str:
+    """Put the relation ``v`` before a text, which may have relations of its own."""
+    recursive = "with recursive "
+    if text.startswith(recursive):
+        return f"{recursive}{rows}, {text.removeprefix(recursive)}"
+    return f"with {rows}\n{text}"
 
 
 @cache

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from stepwell.engine.core.model import UNFINISHED, App, Event, Function, Job, Run, RunStatus, Step
+from stepwell.engine.core.model import (
+    UNFINISHED,
+    App,
+    Event,
+    Function,
+    Gathering,
+    GatherKind,
+    Job,
+    Run,
+    RunStatus,
+    Step,
+)
 from stepwell.engine.core.state import RunState
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
@@ -31,6 +42,7 @@ from stepwell.store.rows import (
     read_attempt,
     read_event,
     read_function,
+    read_gathering,
     read_job,
     read_run,
     read_step,
@@ -50,6 +62,7 @@ Reading: TypeAlias = Generator[Statement | Text, Sequence[Row], T]
 """Yields statements; is sent their rows; returns what was asked for."""
 
 _RARE_EVENTS_MAX: Final = 500
+_EVENT_FIELDS: Final = ", ".join(f"event.{column.strip()}" for column in EVENT_COLUMNS.split(","))
 _RUN_FIELDS: Final = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
 
 
@@ -73,9 +86,36 @@ def load_runs(ids: Sequence[RunId]) -> Reading[dict[RunId, RunState]]:
     for row in (yield Statement("job_load", keys)):
         jobs.setdefault(row[0], []).append(read_job(row))
     rows = yield Statement("run_load", keys)
+    runs = [(read_run(row), row[19]) for row in rows]
+    batches = sorted((run.id,) for run, _ in runs if run.is_batch)
+    events: dict[str, list[bytes]] = {}
+    if batches:
+        for run_id, _, body in (yield Statement("gathered_load", batches)):
+            events.setdefault(run_id, []).append(body)
     return {
-        RunId(row[0]): RunState(read_run(row), row[15], steps.get(row[0], ()), jobs.get(row[0], ())) for row in rows
+        run.id: RunState(run, event, steps.get(run.id, ()), jobs.get(run.id, ()), events.get(run.id, ()))
+        for run, event in runs
     }
+
+
+def due_gatherings(now: int, limit: int) -> Reading[list[tuple[Gathering, list[Event]]]]:
+    rows = yield Statement("gathering_due", parameters={"now": now, "limit": limit})
+    gatherings = [read_gathering(row) for row in rows]
+    found: list[tuple[Gathering, list[Event]]] = []
+    for gathering in gatherings:
+        order = "" if gathering.kind is GatherKind.BATCH else "desc limit 1"
+        events = yield Text(
+            f"select {_EVENT_FIELDS} from gathered join event on event.id = gathered.event_id"  # noqa: S608
+            f" where gathered.run_id = ? order by gathered.event_id {order}",
+            (gathering.run_id,),
+        )
+        found.append((gathering, [read_event(row) for row in events]))
+    return found
+
+
+def next_gathering_due() -> Reading[int | None]:
+    rows = yield Statement("gathering_next_due")
+    return rows[0][0]
 
 
 def leases(replica_id: ReplicaId) -> Reading[list[Lease]]:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from stepwell.engine.core.model import App, Attempt, Event, Function, Job, JobKind, Outcome, Run, RunStatus, Step
+from stepwell.engine.core.model import (
+    App,
+    Attempt,
+    Event,
+    Function,
+    Gathering,
+    GatherKind,
+    Job,
+    JobKind,
+    Outcome,
+    Pause,
+    PauseMode,
+    Run,
+    RunStatus,
+    Step,
+    Wait,
+)
 from stepwell.protocol.ids import (
     AppId,
     AttemptId,
@@ -25,7 +41,8 @@ Row: TypeAlias = tuple[Any, ...]
 EVENT_COLUMNS = "id, environment, name, event_id, ts, received_at, body, original, is_internal"
 RUN_COLUMNS = (
     "id, environment, function_id, function_version, event_id, queued_at, status, version, request_version,"
-    " is_plan_forced, started_at, ended_at, output, reason, original_run_id"
+    " is_plan_forced, started_at, ended_at, output, reason, original_run_id, partition, parent_run_id, parent_step_id,"
+    " is_batch"
 )
 
 
@@ -69,6 +86,10 @@ def new_run_row(run: Run) -> Row:
         run.ended_at,
         run.reason,
         run.original_run_id,
+        run.partition,
+        run.parent_run_id,
+        run.parent_step_id,
+        int(run.is_batch),
     )
 
 
@@ -103,6 +124,10 @@ def read_run(row: Row) -> Run:
         output=row[12],
         reason=row[13],
         original_run_id=RunId(row[14]) if row[14] is not None else None,
+        partition=row[15],
+        parent_run_id=RunId(row[16]) if row[16] is not None else None,
+        parent_step_id=StepId(row[17]) if row[17] is not None else None,
+        is_batch=bool(row[18]),
     )
 
 
@@ -185,6 +210,7 @@ def job_row(job: Job) -> Row:
         job.owner,
         job.generation,
         job.leased_at,
+        job.payload,
     )
 
 
@@ -207,6 +233,55 @@ def read_job(row: Row) -> Job:
         generation=row[14],
         owner=ReplicaId(row[15]) if row[15] is not None else None,
         leased_at=row[16],
+        payload=row[17],
+        memo=row[18],
+        resolved_by=EventId(row[19]) if row[19] is not None else None,
+    )
+
+
+def wait_row(wait: Wait) -> Row:
+    return (
+        wait.run_id,
+        wait.job_id,
+        wait.environment,
+        wait.kind.value,
+        wait.name,
+        wait.path,
+        wait.value,
+        wait.condition,
+        wait.created_at,
+        wait.expires_at,
+    )
+
+
+def gathering_row(gathering: Gathering, *, is_open: bool) -> Row:
+    return (
+        gathering.run_id,
+        gathering.environment,
+        gathering.function_id,
+        gathering.kind.value,
+        gathering.key,
+        gathering.version,
+        gathering.first_at,
+        gathering.due_at,
+        gathering.event_count,
+        gathering.byte_count,
+        int(is_open),
+    )
+
+
+def read_gathering(row: Row) -> Gathering:
+    return Gathering(
+        run_id=RunId(row[0]),
+        environment=EnvironmentId(row[1]),
+        function_id=FunctionId(row[2]),
+        kind=GatherKind(row[3]),
+        key=row[4],
+        version=row[5],
+        first_at=row[6],
+        due_at=row[7],
+        event_count=row[8],
+        byte_count=row[9],
     )
 
 
@@ -222,6 +297,7 @@ def read_function(row: Row) -> Function:
         max_attempts=config.max_attempts,
         is_archived=row[6] is not None,
         registered=row[5],
+        pause=Pause(row[7], PauseMode(row[8]), bool(row[9])) if row[7] is not None else None,
     )
 
 

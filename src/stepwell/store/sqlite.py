@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from stepwell.engine.core.model import App, Event, Function, Run
+from stepwell.engine.core.model import App, Event, Function, Gathering, Run
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.limits import MIB
@@ -196,6 +196,12 @@ class SQLiteStore:
 
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         return await self._read(read.load_schedules(environment))
+
+    async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:
+        return await self._read(read.due_gatherings(now, limit))
+
+    async def next_gathering_due(self) -> int | None:
+        return await self._read(read.next_gathering_due())
 
     async def load_setting(self, key: str) -> str | None:
         return await self._read(read.load_setting(key))

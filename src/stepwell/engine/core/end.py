@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from stepwell.engine.core.failure import error_json
-from stepwell.engine.core.model import Draft, ErrorBody, Function, Job, Run, RunStatus, Step, Transition
+from stepwell.engine.core.invoke import correlation_id, end_resolution
+from stepwell.engine.core.model import Draft, ErrorBody, Function, Job, JobKind, Run, RunStatus, Step, Transition
 from stepwell.engine.core.state import RunState
 from stepwell.protocol import event as events
 from stepwell.protocol.canonical import encode_text
@@ -28,8 +29,16 @@ def end_run(
     """End a run in a final status, with the internal events that say so (protocol 2.6)."""
     run = run or msgspec.structs.replace(state.run, version=state.run.version + 1)
     run = msgspec.structs.replace(run, status=status, ended_at=at, output=output, reason=reason)
-    drafts = _final_events(state, run, function, error, error_text)
-    return Transition(run=run, at=at, job=job, steps=tuple(steps or ()), events=drafts)
+    resolution = end_resolution(run, error, error_text)
+    return Transition(
+        run=run,
+        at=at,
+        job=job,
+        steps=tuple(steps or ()),
+        events=_final_events(state, run, function, error, error_text),
+        resolutions=(resolution,) if resolution is not None else (),
+        has_waits=bool(function.config.cancel) or any(job.kind is JobKind.WAIT for job in state.jobs.values()),
+    )
 
 
 def _final_events(
@@ -40,11 +49,13 @@ def _final_events(
         return ()
     assert run.output is not None
     members = [b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()]
+    if run.parent_run_id is not None and run.parent_step_id is not None:
+        members.append(b'"correlation_id":' + encode_text(correlation_id(run.parent_run_id, run.parent_step_id)))
     if error is not None:
         members.append(b'"error":' + error_json(error, error_text or f"{error.name}: {error.message}"))
     members += [
         b'"event":' + event,
-        b'"events":[' + event + b"]",
+        b'"events":[' + b",".join(state.events) + b"]",
         b'"function_id":' + encode_text(function.slug),
     ]
     if run.status is not RunStatus.CANCELLED:

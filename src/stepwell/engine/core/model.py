@@ -40,7 +40,25 @@ class JobKind(StrEnum):
 
     DISCOVER = "discover"  # call the app to find out what is next
     STEP = "step"  # call the app to run one planned step
+    FETCH = "fetch"  # make a step's HTTP request, for which no app is called
     TIMER = "timer"  # end a sleep
+    WAIT = "wait"  # end a wait: due at its time-out, or as soon as what it waits for has come
+    CANCEL = "cancel"  # cancel the run: an event that it shall be cancelled by has come
+    TIMEOUT = "timeout"  # cancel the run if it has not started, or not ended, by now
+
+    @property
+    def is_call(self) -> bool:
+        """Tell whether user code is called for it."""
+        return self in _CALLS
+
+    @property
+    def is_guard(self) -> bool:
+        """Tell whether it only ends the run: a run that has nothing else is stuck."""
+        return self in _GUARDS
+
+
+_CALLS: Final = frozenset((JobKind.DISCOVER, JobKind.STEP))
+_GUARDS: Final = frozenset((JobKind.CANCEL, JobKind.TIMEOUT))
 
 
 class Outcome(StrEnum):
@@ -50,6 +68,22 @@ class Outcome(StrEnum):
     ERROR = "error"  # to be tried again
     FAILED = "failed"  # for good
     LOST = "lost"  # its replica died, or its run ended meanwhile: it changed nothing
+
+
+class PauseMode(StrEnum):
+    """What becomes of the runs that events would start."""
+
+    HOLD = "hold"  # they wait until the function goes on
+    DROP = "drop"  # they are skipped
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A function that shall start no runs."""
+
+    since: int
+    mode: PauseMode
+    is_stopped: bool
+    """Runs under way make no more calls either."""
 
 
 class Function(msgspec.Struct, frozen=True):
@@ -65,6 +99,7 @@ class Function(msgspec.Struct, frozen=True):
     is_archived: bool = False
     registered: bytes = b""
     """The configuration as the app registered it, in canonical form, with what ``config`` doesn't read."""
+    pause: Pause | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -106,6 +141,13 @@ class Run(msgspec.Struct, frozen=True):
     """Why the run was skipped or cancelled, or the code of the error that failed it."""
     original_run_id: RunId | None = None
     """The run that this one does again."""
+    partition: str = ""
+    """The partition of its first call; that of the later ones is a part of it (``core/partition.py``)."""
+    parent_run_id: RunId | None = None
+    """The run that invoked this one and waits for its end, in ``parent_step_id``."""
+    parent_step_id: StepId | None = None
+    is_batch: bool = False
+    """It is for several events; ``event_id`` is the first."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -133,6 +175,70 @@ class Job(msgspec.Struct, frozen=True):
     generation: int = 0
     owner: ReplicaId | None = None
     leased_at: int | None = None
+    payload: bytes | None = None
+    """Of a fetch: the request to make (the op's ``opts``)."""
+    memo: bytes | None = None
+    """Of a wait that was resolved: what its step becomes."""
+    resolved_by: EventId | None = None
+    """Of a wait that was resolved by an event: that event, whose body is the memo."""
+
+
+class WaitKind(StrEnum):
+    """What a wait is for."""
+
+    EVENT = "event"  # resolves a job of kind WAIT
+    SIGNAL = "signal"  # likewise
+    CANCEL = "cancel"  # cancels the run
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """What a run waits for, in the form in which what comes finds it.
+
+    An event of the name finds the waits whose ``value`` it has at ``path`` (both empty: any), and of these it resolves
+    those whose ``condition`` is true. Values are in canonical JSON; the condition has the values of the run's own event
+    in it (``core/condition.py``).
+    """
+
+    environment: EnvironmentId
+    run_id: RunId
+    job_id: JobId
+    """The job of kind WAIT. Of a cancel rule: a name that no job has yet."""
+    kind: WaitKind
+    name: str
+    """The event's name, or the signal's."""
+    path: str
+    value: str
+    condition: str | None
+    created_at: int
+    expires_at: int
+    since: int | None = None
+    """Look back: an event that was received since then, Unix ms, resolves it at once."""
+    trigger_id: EventId | None = None
+    """The run's own event, which is none that it could wait for."""
+    is_replacing: bool = False
+    """Of a signal: whoever waits for it gives it up."""
+    takes_kept: bool = False
+    """Of a signal: one that was sent before, and kept, resolves it at once."""
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """The end of what another run waits for: the memo of its step."""
+
+    run_id: RunId
+    step_id: StepId
+    memo: bytes
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """A function that a step starts and waits for. ``data`` is canonical."""
+
+    step_id: StepId
+    slug: str
+    data: bytes
+    user: bytes
+    v: str | None
+    expires_at: int
+    title: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -187,20 +293,117 @@ class Transition(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     jobs: tuple[Job, ...] = ()
     events: tuple[Draft, ...] = ()
+    kept: Job | None = None
+    """The job under way that reported steps (a checkpoint): fenced like ``job``, but it goes on, its retries unused."""
+    attempts: tuple[Attempt, ...] = ()
+    """Of a checkpoint: one for each step."""
+    waits: tuple[Wait, ...] = ()
+    invocations: tuple[Invocation, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
+    """What waits end by it: the parent's, when the run has ended; its own, where there was nothing to wait for."""
+    has_waits: bool = False
+    """Of a final transition: the run may have waits or cancel rules, which go with it."""
 
     @property
     def is_final(self) -> bool:
         return self.run.status.is_final
 
 
+class GatherKind(StrEnum):
+    """Why a start waits for more events."""
+
+    BATCH = "batch"
+    DEBOUNCE = "debounce"
+
+
+class Gather(msgspec.Struct, frozen=True):
+    """Collect the event with others of its key: a batch, or a debounce, which starts with the last."""
+
+    kind: GatherKind
+    key: str
+    period_ms: int
+    """A batch's time-out; a debounce's period."""
+    size_max: int = 0
+    """A full batch starts at once."""
+    delay_max_ms: int | None = None
+    """A debounce's time-out: it starts so long after its first event, whatever comes."""
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """Up to ``limit`` starts of a key in any ``period_ms``."""
+
+    key: str
+    limit: int
+    period_ms: int
+
+
+class SingletonMode(StrEnum):
+    """What a singleton does with a second start."""
+
+    SKIP = "skip"
+    CANCEL = "cancel"
+
+
+class Singleton(msgspec.Struct, frozen=True):
+    """One unfinished run of a key: the new one is skipped, or the old one cancelled."""
+
+    key: str
+    mode: SingletonMode
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What is asked before a run starts, in the transaction that starts it, in this order (protocol 11)."""
+
+    skip_reason: str | None = None
+    """The function is paused, say."""
+    idempotency: str | None = None
+    """The value of its idempotency expression."""
+    rate: RateLimit | None = None
+    gather: Gather | None = None
+    singleton: Singleton | None = None
+
+
+class Start(msgspec.Struct, frozen=True):
+    """A run to start: its first job, its guards (time-outs), its cancel rules, and what is asked before."""
+
+    run: Run
+    job: Job
+    guards: tuple[Job, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    admission: Admission | None = None
+
+
 class Intake(msgspec.Struct, frozen=True):
-    """One event with what it starts. ``jobs`` are the first jobs of ``runs``, in the same order."""
+    """One event with what it starts."""
 
     event: Event
-    runs: tuple[Run, ...] = ()
-    jobs: tuple[Job, ...] = ()
+    starts: tuple[Start, ...] = ()
     is_stored: bool = False
     """The event is there already: a run for it is started again."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(start.run for start in self.starts)
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The first jobs of the runs, in the same order."""
+        return tuple(start.job for start in self.starts)
+
+
+class Gathering(msgspec.Struct, frozen=True):
+    """Events that wait to start a run together. ``run_id`` is the id that the run will have."""
+
+    run_id: RunId
+    environment: EnvironmentId
+    function_id: FunctionId
+    kind: GatherKind
+    key: str
+    version: int
+    first_at: int
+    due_at: int
+    event_count: int
+    byte_count: int
 
 
 class App(msgspec.Struct, frozen=True):

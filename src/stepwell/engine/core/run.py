@@ -19,18 +19,21 @@ What each op does is the table ``_HANDLERS``; an op of the protocol that isn't i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, assert_never, cast
 
 import msgspec
 
+from stepwell.engine.core.condition import Condition, prepare
 from stepwell.engine.core.end import end_run
 from stepwell.engine.core.failure import error_json, server_error_body, standard_error
+from stepwell.engine.core.invoke import timed_out_memo
 from stepwell.engine.core.model import (
     Attempt,
     ErrorBody,
     ErrorReply,
     Function,
+    Invocation,
     Job,
     JobKind,
     OpsReply,
@@ -41,10 +44,13 @@ from stepwell.engine.core.model import (
     RunStatus,
     Step,
     Transition,
+    Wait,
+    WaitKind,
 )
+from stepwell.engine.core.partition import FETCHES, TIMERS, later
 from stepwell.engine.core.retry import retry_delay_ms
 from stepwell.engine.core.state import RunState, member_bytes
-from stepwell.errors import DurationError
+from stepwell.errors import DurationError, ExpressionError
 from stepwell.limits import (
     LOST_ATTEMPTS_MAX,
     PLACE_KEPT_MS,
@@ -53,13 +59,26 @@ from stepwell.limits import (
     STEP_OUTPUT_BYTES_MAX,
     STEPS_PER_RUN_MAX,
 )
-from stepwell.protocol.canonical import Json, NotJson, canonical
+from stepwell.protocol.canonical import Json, NotJson, canonical, encode
 from stepwell.protocol.duration import duration_ms, parse_time
 from stepwell.protocol.ids import COMPLETE, DISCOVER, AttemptId, JobId, StepId
 from stepwell.protocol.ops import RACE, Op, OpCode
 
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
-_GROUPING: Final = frozenset((OpCode.STEP_PLANNED, OpCode.SLEEP))
+_GROUPING: Final = frozenset(
+    (
+        OpCode.STEP_PLANNED,
+        OpCode.SLEEP,
+        OpCode.WAIT_FOR_EVENT,
+        OpCode.INVOKE_FUNCTION,
+        OpCode.WAIT_FOR_SIGNAL,
+        OpCode.GATEWAY,
+        OpCode.AI_GATEWAY,
+    )
+)
+_SINCE_RUN_START: Final = "run_start"
+_START: Final = "start"
+_FINISH: Final = "finish"
 _IGNORED: Final = frozenset((OpCode.NONE,))
 
 
@@ -69,6 +88,8 @@ class Policy(NamedTuple):
     steps_max: int = STEPS_PER_RUN_MAX
     state_bytes_max: int = STATE_BYTES_MAX
     retry_constant_ms: int | None = None
+    conflicting: frozenset[str] = frozenset()
+    """Signals that another run waits for, as the database has said."""
 
 
 class Answered(NamedTuple):
@@ -105,6 +126,21 @@ def first_job(run: Run, *, partition: str, max_attempts: int, due_at: int) -> Jo
     )
 
 
+def timeout_job(run: Run, which: str, *, due_at: int, at: int) -> Job:
+    """Make the guard that cancels a run which hasn't started (``start``) or ended (``finish``) by a time."""
+    return Job(
+        run_id=run.id,
+        id=JobId(f"timeout.{which}"),
+        partition=TIMERS,
+        kind=JobKind.TIMEOUT,
+        step_id="",
+        title=which,
+        due_at=due_at,
+        created_at=at,
+        max_attempts=1,
+    )
+
+
 def attempt_id(job: Job) -> AttemptId:
     """Name the attempt that a lease of a job stands for; unique in the run. It is the call's request id as well."""
     return AttemptId(f"{job.id}.{job.generation}")
@@ -129,19 +165,60 @@ def advance(state: RunState, job: Job, answered: Answered, function: Function, p
     return change.transition()
 
 
+def checkpoint(
+    state: RunState, job: Job, ops: Sequence[Op], *, started_at: int, at: int, function: Function, policy: Policy
+) -> Transition | None:
+    """Compute what steps change that a call reports while it goes on (protocol 7.2); None where all are known.
+
+    The call's retries count anew from here. A report that breaks a limit fails the run.
+    """
+    answered = Answered(OpsReply(ops=ops), started_at=started_at, ended_at=at, chance=0.0, stack_seen=0)
+    change = _Change(state, job, function, answered, policy)
+    try:
+        for op in ops:
+            if op.code in (OpCode.STEP, OpCode.STEP_RUN):
+                if _STEP_ID.match(op.id) is None:
+                    raise _RunFails("InvalidOp", f"the app reported a step id that isn't one: {op.id[:80]!r}")
+                change.take_result(op, OpsReply(ops=ops), False)
+    except _RunFails as failure:
+        change.fail_by_server(failure.name, str(failure))
+        return change.transition()
+    if not change.steps:
+        return None
+    attempts = tuple(
+        Attempt(
+            run_id=state.run.id,
+            id=AttemptId(f"{attempt_id(job)}.{step.position}"),
+            step_id=step.id,
+            title=step.title,
+            attempt=job.attempt if number == 0 else 0,
+            started_at=step.started_at,
+            ended_at=step.ended_at,
+            outcome=Outcome.OK,
+        )
+        for number, step in enumerate(change.steps)
+    )
+    steps = tuple(
+        msgspec.structs.replace(step, attempt_id=attempt.id)
+        for step, attempt in zip(change.steps, attempts, strict=True)
+    )
+    return Transition(run=change.run, at=at, kept=job, steps=steps, attempts=attempts, jobs=change.guards())
+
+
 def fire(state: RunState, job: Job, *, at: int) -> Transition:
-    """End a sleep: the memo becomes null, and a discovery follows when the rules of its group say so."""
-    assert job.kind is JobKind.TIMER and not state.run.status.is_final
+    """End a sleep or a wait: its step gets its memo, and a discovery follows when the rules of its group say so."""
+    assert job.kind in (JobKind.TIMER, JobKind.WAIT) and not state.run.status.is_final
     steps: tuple[Step, ...] = ()
     if job.step_id not in state.memo:  # an app that reports its sleep as run has had its say
+        op = OpCode(job.op)
         steps = (
             Step(
                 run_id=state.run.id,
                 id=StepId(job.step_id),
                 position=len(state.stack),
-                op=OpCode.SLEEP,
+                op=op,
                 title=job.title,
-                memo=b"null",
+                memo=job.memo if job.memo is not None else _timed_out(op),
                 started_at=job.created_at,
                 ended_at=at,
             ),
@@ -151,6 +228,46 @@ def fire(state: RunState, job: Job, *, at: int) -> Transition:
     if _wants_discovery(state, job):
         run, jobs = _discovery(state, run, job, at=at, stack_length=len(state.stack) + len(steps), number=0)
     return Transition(run=run, at=at, job=job, steps=steps, jobs=jobs)
+
+
+def _timed_out(op: OpCode) -> bytes:
+    return timed_out_memo() if op is OpCode.INVOKE_FUNCTION else b"null"
+
+
+def guard(state: RunState, job: Job, function: Function, *, at: int) -> Transition:
+    """Do what a guard is for: cancel the run, unless it has started in time."""
+    if job.kind is JobKind.CANCEL:
+        return end_run(state, function, job, RunStatus.CANCELLED, at=at, output=b"{}", reason=job.title)
+    if job.title == _START and state.run.status is not RunStatus.QUEUED:
+        return Transition(run=msgspec.structs.replace(state.run, version=state.run.version + 1), at=at, job=job)
+    return end_run(state, function, job, RunStatus.CANCELLED, at=at, output=b"{}", reason=f"{job.title}_timeout")
+
+
+def settle_fetch(
+    state: RunState,
+    job: Job,
+    memo: bytes | None,
+    error: ErrorBody | None,
+    answered: Answered,
+    function: Function,
+    policy: Policy,
+    *,
+    is_retriable: bool = False,
+    retry_after_ms: int | None = None,
+) -> Transition:
+    """Compute what the request of a step changes that the server made: its ``memo``, or an error, which may be retried."""
+    change = _Change(state, job, function, answered, policy)
+    op = Op(id=job.step_id, op=job.op, display_name=job.title)
+    try:
+        if memo is not None:
+            change.take_memo(op, memo)
+        else:
+            assert error is not None
+            change.take_fetch_error(op, error, is_retriable=is_retriable, retry_after_ms=retry_after_ms)
+        change.settle()
+    except _RunFails as failure:
+        change.fail_by_server(failure.name, str(failure))
+    return change.transition()
 
 
 def cancel(state: RunState, function: Function, *, at: int, reason: str) -> Transition:
@@ -181,7 +298,8 @@ class _Change:
     """The transition of one reply while it is being computed."""
 
     def __init__(self, state: RunState, job: Job, function: Function, answered: Answered, policy: Policy) -> None:
-        self.state, self.job, self.function, self.policy = state, job, function, policy
+        # A call that reported steps meanwhile has its retries unused.
+        self.state, self.job, self.function, self.policy = state, state.jobs.get(job.id, job), function, policy
         self.answered = answered
         self.at = answered.ended_at
         run = state.run
@@ -193,6 +311,8 @@ class _Change:
         )
         self.steps: list[Step] = []
         self.jobs: list[Job] = []
+        self.waits: list[Wait] = []
+        self.invocations: list[Invocation] = []
         self.outcome, self.error, self.retry_at = Outcome.OK, None, None
         self.step_id, self.title = job.step_id, job.title
         self.size_bytes = state.size_bytes
@@ -228,7 +348,7 @@ class _Change:
                 raise _RunFails("InvalidOp", f"the app answered with a step id that isn't one: {op.id[:80]!r}")
             handler(self, op, reply, is_joined)
         if self.final is None:
-            self._settle(bool(ops))
+            self.settle(had_ops=bool(ops))
 
     def take_result(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
         if self._is_done(op.id):
@@ -288,9 +408,99 @@ class _Change:
                 step_id=op.id,
                 title=op.title,
                 op=OpCode.SLEEP,
+                partition=TIMERS,
                 due_at=_wakes_at(op, self.at),
                 is_joined=joined and op.option("parallelMode") != RACE,
             )
+
+    def take_wait(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if not self._is_new(op):
+            return
+        name = op.option("event") or op.name
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise _RunFails("InvalidOp", f"step {op.title!r} waits for an event without a name: {name!r}")
+        text = op.option("if")
+        try:
+            condition = prepare(text if isinstance(text, str) else None, msgspec.json.decode(self.state.event))
+        except ExpressionError as error:
+            raise _RunFails("InvalidExpression", f"step {op.title!r} waits with a bad condition: {error}") from None
+        job = self._add_wait(op, _ends_at(op, self.at, default_ms=0), joined)
+        if not condition.is_never:
+            self._wait(
+                job,
+                WaitKind.EVENT,
+                name,
+                condition,
+                since=self.run.queued_at if op.option("since") == _SINCE_RUN_START else None,
+            )
+
+    def take_signal(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if not self._is_new(op):
+            return
+        name = op.option("signal") or op.name
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise _RunFails("InvalidOp", f"step {op.title!r} waits for a signal without a name: {name!r}")
+        if name in self.policy.conflicting:
+            raise _RunFails("SignalConflict", "Signal conflict; signal wait already exists for another run")
+        job = self._add_wait(op, _ends_at(op, self.at, default_ms=0), joined)
+        self._wait(
+            job,
+            WaitKind.SIGNAL,
+            name,
+            Condition(),
+            is_replacing=op.option("conflict") == "replace",
+            takes_kept=op.option("keep") is True,
+        )
+
+    def take_invoke(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if not self._is_new(op):
+            return
+        slug, payload = op.option("function_id"), op.option("payload")
+        if not isinstance(slug, str) or not slug:
+            raise _RunFails("InvalidOp", f"step {op.title!r} invokes a function without an id: {slug!r}")
+        given = cast("dict[str, Json]", payload) if isinstance(payload, dict) else {}
+        data = given.get("data")
+        if data is not None and not isinstance(data, dict):
+            raise _RunFails("InvalidOp", f"step {op.title!r} invokes {slug!r} with data that is no object")
+        v = given.get("v")
+        job = self._add_wait(op, _ends_at(op, self.at, default_ms=SLEEP_MS_MAX), joined)
+        self.invocations.append(
+            Invocation(
+                step_id=StepId(op.id),
+                slug=slug,
+                data=self._encoded(op, data or {}),
+                user=self._encoded(op, given.get("user") or {}),
+                v=v if isinstance(v, str) else None,
+                expires_at=job.due_at,
+                title=op.title,
+            )
+        )
+
+    def take_request(self, op: Op, _reply: OpsReply, joined: bool) -> None:
+        if self._is_new(op):
+            assert op.code is not None
+            self._add_job(
+                JobKind.FETCH,
+                step_id=op.id,
+                title=op.title,
+                op=op.code,
+                partition=FETCHES,
+                payload=self._encoded(op, op.opts),
+                is_joined=joined and op.option("parallelMode") != RACE,
+            )
+
+    def take_memo(self, op: Op, memo: bytes) -> None:
+        if not self._is_done(op.id):
+            self._record(op, memo, None)
+
+    def take_fetch_error(self, op: Op, error: ErrorBody, *, is_retriable: bool, retry_after_ms: int | None) -> None:
+        if self._is_done(op.id):
+            return
+        if is_retriable and self.job.attempt + 1 < self.job.max_attempts:
+            self._retry(error_json(error), retry_after_ms)
+        else:
+            self.outcome, self.error = Outcome.FAILED, error_json(error)
+            self._record(op, b'{"error":%b}' % error_json(error), None)
 
     def take_complete(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
         self.finish(_payload(op.data)[0])
@@ -372,10 +582,28 @@ class _Change:
             if self.is_retried:  # a step's error in a reply that ends the run all the same
                 attempt = msgspec.structs.replace(attempt, outcome=Outcome.FAILED, retry_at=None)
             return msgspec.structs.replace(self.final, attempt=attempt)
-        assert self.jobs or len(self.state.jobs) > 1, "a run that isn't finished must keep a job"
+        assert self.jobs or self.state.driver_count > 1, "a run that isn't finished must keep a job"
         return Transition(
-            run=self.run, at=self.at, job=self.job, attempt=attempt, steps=tuple(self.steps), jobs=tuple(self.jobs)
+            run=self.run,
+            at=self.at,
+            job=self.job,
+            attempt=attempt,
+            steps=tuple(self.steps),
+            jobs=(*self.jobs, *self.guards()),
+            waits=tuple(self.waits),
+            invocations=tuple(self.invocations),
         )
+
+    def guards(self) -> tuple[Job, ...]:
+        """Return the job that cancels a run which goes on for too long: from its first call on."""
+        timeouts = self.function.config.timeouts
+        if self.state.run.started_at is not None or timeouts is None or not timeouts.finish:
+            return ()
+        try:
+            due_at = self.answered.started_at + duration_ms(timeouts.finish)
+        except DurationError:  # a sync refuses it
+            return ()
+        return (timeout_job(self.run, _FINISH, due_at=due_at, at=self.at),)
 
     # -- pieces -------------------------------------------------------------------------------------------------
 
@@ -445,17 +673,20 @@ class _Change:
                 owner=None,
                 leased_at=None,
                 generation=self.job.generation + 1,
+                # Its run has started: what a first call waits for isn't asked again.
+                partition=later(self.job.partition),
             )
         )
 
-    def _settle(self, had_ops: bool) -> None:
+    def settle(self, *, had_ops: bool = True) -> None:
         """Add the discovery that is due, so that the run goes on and no completion stays unseen."""
         if self.is_retried:
             return
-        if self.job.kind is JobKind.STEP and not self.jobs:
+        if self.job.kind in (JobKind.STEP, JobKind.FETCH) and not self.jobs:
             self.needs_discovery |= _wants_discovery(self.state, self.job)
-        unseen = self.job.kind is JobKind.DISCOVER and len(self.state.stack) > self.answered.stack_seen
-        has_others = bool(self.jobs) or len(self.state.jobs) > 1
+        seen = self.answered.stack_seen + self.state.checkpointed.get(self.job.id, 0)
+        unseen = self.job.kind is JobKind.DISCOVER and len(self.state.stack) > seen
+        has_others = bool(self.jobs) or self.state.driver_count > 1
         if not (self.needs_discovery or unseen or not has_others):
             return
         if not (self.needs_discovery or unseen) and self.job.kind is JobKind.DISCOVER:
@@ -479,25 +710,89 @@ class _Change:
         )
         self.jobs.extend(jobs)
 
-    def _add_job(
-        self, kind: JobKind, *, step_id: str, title: str, op: OpCode, is_joined: bool, due_at: int | None = None
+    def _add_wait(self, op: Op, expires_at: int, joined: bool) -> Job:
+        assert op.code is not None
+        return self._add_job(
+            JobKind.WAIT,
+            step_id=op.id,
+            title=op.title,
+            op=op.code,
+            partition=TIMERS,
+            due_at=expires_at,
+            is_joined=joined and op.option("parallelMode") != RACE,
+        )
+
+    def _wait(
+        self,
+        job: Job,
+        kind: WaitKind,
+        name: str,
+        condition: Condition,
+        *,
+        since: int | None = None,
+        is_replacing: bool = False,
+        takes_kept: bool = False,
     ) -> None:
-        self.jobs.append(
-            Job(
+        self.waits.append(
+            Wait(
+                environment=self.run.environment,
                 run_id=self.run.id,
-                id=JobId(f"{self.run.version}.{len(self.jobs)}"),
-                partition=self.job.partition,
+                job_id=job.id,
                 kind=kind,
-                step_id=step_id,
-                title=title,
-                op=op,
-                due_at=_place_in_line(self.job, self.at) if due_at is None else due_at,
+                name=name,
+                path=condition.path,
+                value=condition.value,
+                condition=condition.rest,
                 created_at=self.at,
-                max_attempts=self.function.max_attempts,
-                stack_current=self.job.stack_current,
-                is_joined=is_joined,
+                expires_at=job.due_at,
+                since=since,
+                trigger_id=self.run.event_id,
+                is_replacing=is_replacing,
+                takes_kept=takes_kept,
             )
         )
+
+    def _encoded(self, op: Op, value: Json) -> bytes:
+        try:
+            encoded = encode(value)
+        except NotJson as error:
+            raise _RunFails("InvalidOp", f"step {op.title!r} has an input that can't be passed on: {error}") from None
+        if len(encoded) > STEP_OUTPUT_BYTES_MAX:
+            raise _RunFails(
+                "input_too_large",
+                f"the input of step {op.title!r} has {len(encoded)} bytes; the limit is {STEP_OUTPUT_BYTES_MAX}",
+            )
+        return encoded
+
+    def _add_job(
+        self,
+        kind: JobKind,
+        *,
+        step_id: str,
+        title: str,
+        op: OpCode,
+        is_joined: bool,
+        due_at: int | None = None,
+        partition: str | None = None,
+        payload: bytes | None = None,
+    ) -> Job:
+        job = Job(
+            run_id=self.run.id,
+            id=JobId(f"{self.run.version}.{len(self.jobs)}"),
+            partition=later(self.run.partition) if partition is None else partition,
+            kind=kind,
+            step_id=step_id,
+            title=title,
+            op=op,
+            due_at=_place_in_line(self.job, self.at) if due_at is None else due_at,
+            created_at=self.at,
+            max_attempts=self.function.max_attempts,
+            stack_current=self.job.stack_current,
+            is_joined=is_joined,
+            payload=payload,
+        )
+        self.jobs.append(job)
+        return job
 
 
 _Handler = Callable[[_Change, Op, OpsReply, bool], None]
@@ -511,6 +806,11 @@ _HANDLERS: Final[Mapping[OpCode, _Handler]] = {
     OpCode.STEP_FAILED: _Change.take_failed,
     OpCode.STEP_PLANNED: _Change.take_planned,
     OpCode.SLEEP: _Change.take_sleep,
+    OpCode.WAIT_FOR_EVENT: _Change.take_wait,
+    OpCode.WAIT_FOR_SIGNAL: _Change.take_signal,
+    OpCode.INVOKE_FUNCTION: _Change.take_invoke,
+    OpCode.GATEWAY: _Change.take_request,
+    OpCode.AI_GATEWAY: _Change.take_request,
     OpCode.RUN_COMPLETE: _Change.take_complete,
     OpCode.DISCOVERY_REQUEST: _Change.take_discovery_request,
     OpCode.STEP_NOT_FOUND: _Change.take_not_found,
@@ -545,7 +845,7 @@ def _discovery(
     discovery = Job(
         run_id=run.id,
         id=JobId(f"{run.version}.{number}"),
-        partition=job.partition,
+        partition=later(run.partition),
         kind=JobKind.DISCOVER,
         step_id=DISCOVER,
         due_at=_place_in_line(job, at),
@@ -559,21 +859,39 @@ def _discovery(
 def _wakes_at(op: Op, at: int) -> int:
     """Read when a sleep ends: a duration or an instant, in ``opts.duration`` or in the name (protocol 4.8)."""
     text: Json = op.option("duration") or (op.name if op.name is not None else op.option("duration"))
-    wakes_at: int | None = None
-    if isinstance(text, str):
-        wakes_at = parse_time(text)
-        if wakes_at is None:
-            try:
-                wakes_at = at + (duration_ms(text) if text else 0)  # TypeScript 3 writes less than a second as nothing
-            except DurationError:
-                wakes_at = None
+    wakes_at = _instant(text, at)
     if wakes_at is None:
         raise _RunFails("InvalidSleep", f"step {op.title!r} sleeps for {text!r}, which is no duration and no time")
-    if wakes_at - at > SLEEP_MS_MAX:
+    return _checked(op, wakes_at, at)
+
+
+def _ends_at(op: Op, at: int, *, default_ms: int) -> int:
+    """Read when a wait times out: a duration or an instant in ``opts.timeout`` (protocol 4.8)."""
+    text: Json = op.option("timeout")
+    ends_at = at + default_ms if text is None or text == "" else _instant(text, at)
+    if ends_at is None:
+        raise _RunFails("InvalidTimeout", f"step {op.title!r} waits for {text!r}, which is no duration and no time")
+    return _checked(op, ends_at, at)
+
+
+def _instant(text: Json, at: int) -> int | None:
+    if not isinstance(text, str):
+        return None
+    instant = parse_time(text)
+    if instant is not None:
+        return instant
+    try:
+        return at + (duration_ms(text) if text else 0)  # TypeScript 3 writes less than a second as nothing
+    except DurationError:
+        return None
+
+
+def _checked(op: Op, ends_at: int, at: int) -> int:
+    if ends_at - at > SLEEP_MS_MAX:
         raise _RunFails(
-            "InngestErrTimeoutTooLong", f"step {op.title!r} sleeps for more than 366 days, which is the limit"
+            "InngestErrTimeoutTooLong", f"step {op.title!r} waits for more than 366 days, which is the limit"
         )
-    return wakes_at
+    return ends_at
 
 
 def _payload(data: msgspec.Raw) -> tuple[bytes, bytes | None]:

@@ -7,7 +7,9 @@ call needs (the sorted members of ``steps``, the stack) is kept up to date step 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from stepwell.engine.core.model import Job, JobKind, Run, Step, Transition
 
@@ -18,13 +20,35 @@ def member_bytes(step_id: str, memo: bytes) -> int:
 
 
 class RunState:
-    """One run, its trigger event, its memo in order of completion, and its pending jobs."""
+    """One run, its trigger events, its memo in order of completion, and its pending jobs."""
 
-    __slots__ = ("event", "joined", "jobs", "memo", "memo_bytes", "pending", "run", "stack", "steps_sorted")
+    __slots__ = (
+        "checkpointed",
+        "event",
+        "events",
+        "guard_count",
+        "joined",
+        "jobs",
+        "memo",
+        "memo_bytes",
+        "pending",
+        "run",
+        "stack",
+        "steps_sorted",
+    )
 
-    def __init__(self, run: Run, event: bytes, steps: Iterable[Step] = (), jobs: Iterable[Job] = ()) -> None:
+    def __init__(
+        self,
+        run: Run,
+        event: bytes,
+        steps: Iterable[Step] = (),
+        jobs: Iterable[Job] = (),
+        events: Sequence[bytes] = (),
+    ) -> None:
         self.run = run
         self.event = event
+        self.events: Sequence[bytes] = events or (event,)
+        """All of them, the first one first: several for a batch."""
         self.memo: dict[str, bytes] = {}
         self.stack: list[str] = []
         self.steps_sorted: list[bytes] = []
@@ -35,6 +59,9 @@ class RunState:
         """The steps that are planned or asleep."""
         self.joined: set[str] = set()
         """The pending jobs of which only the last to end is followed by a discovery."""
+        self.guard_count = 0
+        self.checkpointed: dict[str, int] = {}
+        """How many steps the call of a job reported while it went on: it knows of them."""
         for step in steps:
             self._remember(step)
         for job in jobs:
@@ -43,7 +70,12 @@ class RunState:
     @property
     def size_bytes(self) -> int:
         """What the state of a call weighs: event and memo."""
-        return len(self.event) + self.memo_bytes
+        return sum(map(len, self.events)) + self.memo_bytes
+
+    @property
+    def driver_count(self) -> int:
+        """How many jobs bring the run on; one that isn't finished has at least one."""
+        return len(self.jobs) - self.guard_count
 
     @property
     def step_count(self) -> int:
@@ -67,6 +99,10 @@ class RunState:
                 self._remove(job)
         elif transition.job is not None:
             self._remove(self.jobs[transition.job.id])
+        elif transition.kept is not None:
+            job = self.jobs[transition.kept.id]
+            self.jobs[job.id] = msgspec.structs.replace(job, attempt=0, lost_count=0)
+            self.checkpointed[job.id] = self.checkpointed.get(job.id, 0) + len(transition.steps)
         for step in transition.steps:
             self._remember(step)
         for job in transition.jobs:
@@ -74,9 +110,11 @@ class RunState:
 
     def put(self, job: Job) -> None:
         """Take over a job as it is now: new, leased or released."""
-        self.jobs[job.id] = job
-        if job.kind is not JobKind.DISCOVER:
+        if job.kind.is_guard:
+            self.guard_count += job.id not in self.jobs
+        elif job.kind is not JobKind.DISCOVER:
             self.pending.add(job.step_id)
+        self.jobs[job.id] = job
         if job.is_joined:
             self.joined.add(job.id)
 
@@ -86,8 +124,10 @@ class RunState:
 
     def _remove(self, job: Job) -> None:
         del self.jobs[job.id]
+        self.guard_count -= job.kind.is_guard
         self.pending.discard(job.step_id)
         self.joined.discard(job.id)
+        self.checkpointed.pop(job.id, None)
 
     def _remember(self, step: Step) -> None:
         assert step.id not in self.memo, "a step's result was recorded twice"

@@ -46,7 +46,7 @@ where id = :id
 
 -- name: function_load
 select function.id, function.app_id, function.environment, function.slug, function.version, function_version.config,
-  function.archived_at
+  function.archived_at, function.paused_at, function.pause_mode, function.is_stopped
 from function
 join function_version on function_version.function_id = function.id
   and function_version.version = function.version
@@ -100,3 +100,10 @@ insert into setting (key, value)
 values (:key, :value)
 on conflict (key) do update
 set value = excluded.value
+
+-- name: function_pause
+update function
+set paused_at = :paused_at,
+  pause_mode = :pause_mode,
+  is_stopped = :is_stopped
+where id = :id

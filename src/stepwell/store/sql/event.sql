@@ -3,13 +3,20 @@
 -- name: event_insert
 -- rows: id text, environment text, name text, event_id text, ts bigint, received_at bigint, is_internal bigint,
 --   body bytea, original bytea
--- An event that is there already (a send that was tried again) comes back as no row.
+-- An event that is there already (a send that was tried again) comes back as no row; of the others, whether a run may
+-- wait for it.
 insert into event (id, environment, name, event_id, ts, received_at, is_internal, body, original)
 select v.id, v.environment, v.name, v.event_id, v.ts, v.received_at, v.is_internal, v.body, v.original
 from v
 where true
 on conflict do nothing
-returning id
+returning id, exists (
+  select 1
+  from wait
+  where wait.environment = event.environment
+    and wait.name = event.name
+    and wait.kind <> 'signal'
+)
 
 -- name: event_names
 -- rows: id text

@@ -3,17 +3,18 @@
 -- name: job_insert
 -- rows: run_id text, id text, partition text, kind text, step_id text, title text, op text, attempt bigint,
 --   max_attempts bigint, stack_current bigint, is_joined bigint, lost_count bigint, due_at bigint, created_at bigint,
---   owner text, generation bigint, leased_at bigint
+--   owner text, generation bigint, leased_at bigint, payload bytea
 -- Inserts jobs, those with an owner leased to it, unless an older job of their partition waits: then they wait, too.
 insert into job (
   run_id, id, partition, kind, step_id, title, op, attempt, max_attempts, stack_current, is_joined, lost_count,
-  due_at, created_at, owner, generation, leased_at
+  due_at, created_at, owner, generation, leased_at, payload
 )
 select x.run_id, x.id, x.partition, x.kind, x.step_id, x.title, x.op, x.attempt, x.max_attempts, x.stack_current,
   x.is_joined, x.lost_count, x.due_at, x.created_at,
   case when x.is_overtaking then null else x.owner end,
   x.generation,
-  case when x.is_overtaking then null else x.leased_at end
+  case when x.is_overtaking then null else x.leased_at end,
+  x.payload
 from (
   select v.*,
     v.owner is not null and exists (
@@ -70,7 +71,7 @@ select run_id, id || '.' || generation, step_id, title, attempt, leased_at,
 from job
 where owner is not null
   and owner not in (select replica.id from replica)
-  and kind <> 'timer'
+  and kind in ('discover', 'step', 'fetch')
 on conflict do nothing
 
 -- name: job_give_back
@@ -86,3 +87,43 @@ where job.run_id = v.run_id
   and job.id = v.id
   and job.owner = v.owner
   and job.generation = v.generation
+
+-- name: job_keep
+-- rows: run_id text, id text, generation bigint
+-- The fence of a checkpoint: the call goes on, its retries unused. Whoever has the job may have got it through anybody.
+update job
+set attempt = 0,
+  lost_count = 0
+from v
+where job.run_id = v.run_id
+  and job.id = v.id
+  and job.generation = v.generation
+  and job.owner is not null
+returning job.run_id, job.id
+
+-- name: job_resolve
+-- rows: run_id text, id text, memo bytea, resolved_by text
+-- Ends waits, each once: the job is due, with what its step becomes. Whoever was about to time it out loses it.
+update job
+set due_at = :now,
+  owner = null,
+  leased_at = null,
+  generation = job.generation + 1,
+  memo = v.memo,
+  resolved_by = v.resolved_by
+from v
+where job.run_id = v.run_id
+  and job.id = v.id
+  and job.kind = 'wait'
+  and job.memo is null
+  and job.resolved_by is null
+returning job.run_id, job.id
+
+-- name: job_waiting_for
+-- rows: run_id text, step_id text
+-- The jobs that wait in steps of other runs.
+select job.run_id, job.step_id, job.id
+from v
+join job on job.run_id = v.run_id
+where job.step_id = v.step_id
+  and job.kind = 'wait'

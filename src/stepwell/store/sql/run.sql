@@ -11,13 +11,14 @@ join run on run.id = v.id
 
 -- name: run_insert
 -- rows: id text, environment text, function_id text, function_version bigint, event_id text, status text,
---   queued_at bigint, ended_at bigint, reason text, original_run_id text
+--   queued_at bigint, ended_at bigint, reason text, original_run_id text, partition text, parent_run_id text,
+--   parent_step_id text, is_batch bigint
 insert into run (
   id, environment, function_id, function_version, event_id, status, version, request_version, is_plan_forced,
-  queued_at, ended_at, reason, original_run_id
+  queued_at, ended_at, reason, original_run_id, partition, parent_run_id, parent_step_id, is_batch
 )
 select v.id, v.environment, v.function_id, v.function_version, v.event_id, v.status, 0, -1, 0,
-  v.queued_at, v.ended_at, v.reason, v.original_run_id
+  v.queued_at, v.ended_at, v.reason, v.original_run_id, v.partition, v.parent_run_id, v.parent_step_id, v.is_batch
 from v
 
 -- name: run_update
@@ -55,7 +56,7 @@ on conflict do nothing
 -- rows: id text
 select run.id, run.environment, run.function_id, run.function_version, run.event_id, run.queued_at, run.status,
   run.version, run.request_version, run.is_plan_forced, run.started_at, run.ended_at, run.output, run.reason,
-  run.original_run_id, event.body
+  run.original_run_id, run.partition, run.parent_run_id, run.parent_step_id, run.is_batch, event.body
 from v
 join run on run.id = v.id
 join event on event.id = run.event_id
@@ -72,7 +73,8 @@ order by step.run_id, step.position
 -- rows: run_id text
 select job.run_id, job.id, job.partition, job.kind, job.step_id, job.due_at, job.created_at, job.max_attempts,
   job.attempt, job.title, job.op, job.stack_current, job.is_joined, job.lost_count, job.generation, job.owner,
-  job.leased_at
+  job.leased_at, job.payload,
+  coalesce(job.memo, (select event.body from event where event.id = job.resolved_by)), job.resolved_by
 from v
 join job on job.run_id = v.run_id
 order by job.run_id, job.created_at, job.id

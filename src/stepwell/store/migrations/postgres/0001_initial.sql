@@ -48,6 +48,11 @@ create table function (
   name text collate "C" not null,
   version integer not null check (version > 0),
   archived_at bigint,
+  paused_at bigint,
+  -- hold: new runs wait; drop: they are skipped.
+  pause_mode text collate "C" check (pause_mode in ('hold', 'drop')),
+  -- Runs under way wait, too.
+  is_stopped smallint not null default 0 check (is_stopped in (0, 1)),
   unique (environment, slug)
 );
 
@@ -111,6 +116,11 @@ create table run (
   output bytea,
   reason text collate "C",
   original_run_id text collate "C",
+  -- Of its first call.
+  partition text collate "C" not null,
+  parent_run_id text collate "C",
+  parent_step_id text collate "C",
+  is_batch smallint not null check (is_batch in (0, 1)),
   check ((ended_at is null) = (status in ('queued', 'running'))),
   check ((output is null) = (status in ('queued', 'running', 'skipped')))
 ) with (
@@ -162,7 +172,8 @@ create table job (
   run_id text collate "C" not null,
   id text collate "C" not null,
   partition text collate "C" not null,
-  kind text collate "C" not null check (kind in ('discover', 'step', 'timer')),
+  kind text collate "C" not null
+    check (kind in ('discover', 'step', 'fetch', 'timer', 'wait', 'cancel', 'timeout')),
   step_id text collate "C" not null,
   title text collate "C" not null,
   op text collate "C" not null,
@@ -176,6 +187,11 @@ create table job (
   owner text collate "C",
   generation integer not null,
   leased_at bigint,
+  -- Of a fetch: the request.
+  payload bytea,
+  -- Of a wait that was resolved: what its step becomes, or the event that is it.
+  memo bytea,
+  resolved_by text collate "C",
   primary key (run_id, id),
   check ((owner is null) = (leased_at is null))
 ) with (
@@ -187,3 +203,77 @@ create table job (
 
 create index job_due on job (partition, due_at) where owner is null;
 create index job_owner on job (owner) where owner is not null;
+
+-- What runs wait for, in the form in which what comes finds it. An event of the name finds the waits whose value it has at
+-- their path (both empty: any). A wait has a job, due at its time-out; a cancel rule gets one when its event comes.
+create table wait (
+  run_id text collate "C" not null,
+  job_id text collate "C" not null,
+  environment text collate "C" not null,
+  kind text collate "C" not null check (kind in ('event', 'signal', 'cancel')),
+  name text collate "C" not null,
+  path text collate "C" not null,
+  value text collate "C" not null,
+  condition text collate "C",
+  created_at bigint not null,
+  expires_at bigint not null,
+  primary key (run_id, job_id)
+);
+
+create index wait_match on wait (environment, name, path, value) where kind <> 'signal';
+create index wait_signal on wait (environment, name) where kind = 'signal';
+
+-- Signals that were sent before anybody waited for them, and are to be kept.
+create table signal (
+  environment text collate "C" not null,
+  name text collate "C" not null,
+  id text collate "C" not null,
+  data bytea not null,
+  sent_at bigint not null,
+  primary key (environment, name, id)
+);
+
+-- Who uses a concurrency key: a leased job, or, with an empty job, a run from its first call to its end.
+create table slot (
+  key text collate "C" not null,
+  run_id text collate "C" not null,
+  job_id text collate "C" not null,
+  primary key (key, run_id, job_id)
+);
+
+create index slot_run on slot (run_id);
+
+-- The state of rate limits and throttles; after its expiry it says nothing.
+create table flow (
+  key text collate "C" primary key,
+  state bytea not null,
+  expires_at bigint not null
+);
+
+-- Events that wait to start a run together: a batch, or a debounce. The run gets the id of its gathering.
+create table gathering (
+  run_id text collate "C" primary key,
+  environment text collate "C" not null,
+  function_id text collate "C" not null,
+  kind text collate "C" not null check (kind in ('batch', 'debounce')),
+  key text collate "C" not null,
+  version integer not null,
+  first_at bigint not null,
+  due_at bigint not null,
+  event_count integer not null,
+  byte_count bigint not null,
+  -- A full batch takes no more.
+  is_open smallint not null check (is_open in (0, 1))
+);
+
+create unique index gathering_key on gathering (function_id, key) where is_open = 1;
+create index gathering_due on gathering (due_at);
+
+-- The events of a gathering, and later of its run.
+create table gathered (
+  run_id text collate "C" not null,
+  event_id text collate "C" not null,
+  primary key (run_id, event_id)
+);
+
+create index gathered_event on gathered (event_id);

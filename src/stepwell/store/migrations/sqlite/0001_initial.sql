@@ -49,6 +49,11 @@ create table function (
   name text not null,
   version integer not null check (version > 0),
   archived_at integer,
+  paused_at integer,
+  -- hold: new runs wait; drop: they are skipped.
+  pause_mode text check (pause_mode in ('hold', 'drop')),
+  -- Runs under way wait, too.
+  is_stopped integer not null default 0 check (is_stopped in (0, 1)),
   unique (environment, slug)
 ) strict, without rowid;
 
@@ -110,6 +115,11 @@ create table run (
   output blob,
   reason text,
   original_run_id text,
+  -- Of its first call.
+  partition text not null,
+  parent_run_id text,
+  parent_step_id text,
+  is_batch integer not null check (is_batch in (0, 1)),
   -- Final means final, and status and output appear together.
   check ((ended_at is null) = (status in ('queued', 'running'))),
   check ((output is null) = (status in ('queued', 'running', 'skipped')))
@@ -154,7 +164,7 @@ create table job (
   run_id text not null,
   id text not null,
   partition text not null,
-  kind text not null check (kind in ('discover', 'step', 'timer')),
+  kind text not null check (kind in ('discover', 'step', 'fetch', 'timer', 'wait', 'cancel', 'timeout')),
   step_id text not null,
   title text not null,
   op text not null,
@@ -168,6 +178,11 @@ create table job (
   owner text,
   generation integer not null,
   leased_at integer,
+  -- Of a fetch: the request.
+  payload blob,
+  -- Of a wait that was resolved: what its step becomes, or the event that is it.
+  memo blob,
+  resolved_by text,
   primary key (run_id, id),
   check ((owner is null) = (leased_at is null))
 ) strict, without rowid;
@@ -175,3 +190,77 @@ create table job (
 create index job_due on job (partition, due_at) where owner is null;
 -- Replicas look for jobs that are leased to them, and to dead ones.
 create index job_owner on job (owner) where owner is not null;
+
+-- What runs wait for, in the form in which what comes finds it. An event of the name finds the waits whose value it has at
+-- their path (both empty: any). A wait has a job, due at its time-out; a cancel rule gets one when its event comes.
+create table wait (
+  run_id text not null,
+  job_id text not null,
+  environment text not null,
+  kind text not null check (kind in ('event', 'signal', 'cancel')),
+  name text not null,
+  path text not null,
+  value text not null,
+  condition text,
+  created_at integer not null,
+  expires_at integer not null,
+  primary key (run_id, job_id)
+) strict, without rowid;
+
+create index wait_match on wait (environment, name, path, value) where kind <> 'signal';
+create index wait_signal on wait (environment, name) where kind = 'signal';
+
+-- Signals that were sent before anybody waited for them, and are to be kept.
+create table signal (
+  environment text not null,
+  name text not null,
+  id text not null,
+  data blob not null,
+  sent_at integer not null,
+  primary key (environment, name, id)
+) strict, without rowid;
+
+-- Who uses a concurrency key: a leased job, or, with an empty job, a run from its first call to its end.
+create table slot (
+  key text not null,
+  run_id text not null,
+  job_id text not null,
+  primary key (key, run_id, job_id)
+) strict, without rowid;
+
+create index slot_run on slot (run_id);
+
+-- The state of rate limits and throttles; after its expiry it says nothing.
+create table flow (
+  key text primary key,
+  state blob not null,
+  expires_at integer not null
+) strict, without rowid;
+
+-- Events that wait to start a run together: a batch, or a debounce. The run gets the id of its gathering.
+create table gathering (
+  run_id text primary key,
+  environment text not null,
+  function_id text not null,
+  kind text not null check (kind in ('batch', 'debounce')),
+  key text not null,
+  version integer not null,
+  first_at integer not null,
+  due_at integer not null,
+  event_count integer not null,
+  byte_count integer not null,
+  -- A full batch takes no more.
+  is_open integer not null check (is_open in (0, 1))
+) strict, without rowid;
+
+create unique index gathering_key on gathering (function_id, key) where is_open = 1;
+create index gathering_due on gathering (due_at);
+
+-- The events of a gathering, and later of its run.
+create table gathered (
+  run_id text not null,
+  event_id text not null,
+  primary key (run_id, event_id)
+) strict, without rowid;
+
+create index gathered_event on gathered (event_id);

@@ -13,6 +13,7 @@ returning job.run_id, job.id
 -- Served by job_due. The oldest due jobs of one partition that nobody has, and nobody else is just taking.
 update job
 set owner = :owner,
+  partition = :later,
   generation = job.generation + 1,
   leased_at = :now
 from (
@@ -28,7 +29,8 @@ from (
 where job.run_id = due.run_id
   and job.id = due.id
 returning job.run_id, job.id, partition, kind, step_id, due_at, created_at, max_attempts, attempt, title, op,
-  stack_current, is_joined, lost_count, generation, owner, leased_at
+  stack_current, is_joined, lost_count, generation, owner, leased_at, payload,
+  coalesce(job.memo, (select event.body from event where event.id = job.resolved_by)), resolved_by
 
 -- name: job_release_orphans
 -- Gives back the jobs that have no living owner, in the order in which all lock jobs.
@@ -36,7 +38,7 @@ update job
 set owner = null,
   leased_at = null,
   generation = job.generation + 1,
-  lost_count = job.lost_count + case when job.kind = 'timer' then 0 else 1 end
+  lost_count = job.lost_count + case when job.kind in ('discover', 'step', 'fetch') then 1 else 0 end
 from (
   select run_id, id
   from job

@@ -1,7 +1,16 @@
 -- name: replica_fence
 -- The fence, and with it the revisions: no row back, this replica is dead. The lock makes the reaper wait for this
--- transaction; a plain read would fence nothing. Beats don't wait for it.
-select environment.id, environment.revision
+-- transaction; a plain read would fence nothing. Beats don't wait for it. It locks names and keys as well, in the order
+-- in which they come: what is read of them by later statements isn't older than the locks.
+select environment.id, environment.revision, (
+  select count(
+    case
+      when l.is_shared then pg_advisory_xact_lock_shared(l.key)::text
+      else pg_advisory_xact_lock(l.key)::text
+    end
+  )
+  from unnest(:locks::bigint[], :shared::boolean[]) as l(key, is_shared)
+)
 from replica
 left join environment on true
 where replica.id = :id

@@ -9,6 +9,7 @@ returning run_id, id
 -- Served by job_due. The oldest due jobs of one partition that nobody has.
 update job
 set owner = :owner,
+  partition = :later,
   generation = generation + 1,
   leased_at = :now
 where (run_id, id) in (
@@ -21,7 +22,8 @@ where (run_id, id) in (
   limit :limit
 )
 returning run_id, id, partition, kind, step_id, due_at, created_at, max_attempts, attempt, title, op, stack_current,
-  is_joined, lost_count, generation, owner, leased_at
+  is_joined, lost_count, generation, owner, leased_at, payload,
+  coalesce(job.memo, (select event.body from event where event.id = job.resolved_by)), resolved_by
 
 -- name: job_release_orphans
 -- Gives back the jobs that have no living owner.
@@ -29,6 +31,6 @@ update job
 set owner = null,
   leased_at = null,
   generation = generation + 1,
-  lost_count = lost_count + (kind <> 'timer')
+  lost_count = lost_count + (kind in ('discover', 'step', 'fetch'))
 where owner is not null
   and owner not in (select replica.id from replica)

@@ -1,0 +1,89 @@
+"""Functions that steps invoke (protocol 2.6, 4.8): the event that starts the child, and what its end means to the parent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stepwell.engine.core.failure import error_json
+from stepwell.engine.core.model import ErrorBody, Event, Function, Invocation, Resolution, Run, RunStatus
+from stepwell.protocol import event as events
+from stepwell.protocol.canonical import Json, decode, encode
+from stepwell.protocol.ids import EnvironmentId, EventId, RunId, StepId
+
+TIMED_OUT: Final = "InngestInvokeTimeoutError"
+_REASONS: Final = {
+    "rate_limited": "invoked function is rate limited",
+    "singleton": "invoked function is a singleton, and another run of it goes on",
+    "paused": "invoked function is paused",
+    "idempotency": "invoked function was started with this idempotency value before, within 24 hours",
+}
+
+
+def correlation_id(run_id: RunId, step_id: StepId) -> str:
+    """Name the wait of a step for the function that it invoked."""
+    return f"{run_id}.{step_id}"
+
+
+def invocation_event(
+    invocation: Invocation, run: Run, function: Function, *, id: str, environment: EnvironmentId, now: int
+) -> Event:
+    """Make the event by which a step starts a function. ``function`` is the parent's."""
+    data: Json = decode(invocation.data)
+    data[events.RESERVED_KEY] = {
+        "fn_id": invocation.slug,
+        "correlation_id": correlation_id(run.id, invocation.step_id),
+        "source_app_id": function.app_id,
+        "source_fn_id": function.id,
+        "source_fn_v": run.function_version,
+        "expire": invocation.expires_at,
+        "gid": invocation.step_id,
+        "name": invocation.title,
+    }
+    body = events.event_body(
+        name=events.INVOKED, id=id, ts=now, data=encode(data), user=invocation.user, v=invocation.v
+    )
+    return Event(
+        id=EventId(id),
+        environment=environment,
+        name=events.INVOKED,
+        event_id=id,
+        ts=now,
+        received_at=now,
+        body=body,
+        is_internal=True,
+    )
+
+
+def end_resolution(run: Run, error: ErrorBody | None, error_text: str | None) -> Resolution | None:
+    """Return what the parent of a run that ended gets, if it has one."""
+    if run.parent_run_id is None or run.parent_step_id is None:
+        return None
+    if run.status is RunStatus.COMPLETED:
+        memo = b'{"data":%b}' % (run.output or b"null")
+    elif error is not None:
+        memo = b'{"error":%b}' % error_json(error, error_text or f"{error.name}: {error.message}")
+    else:
+        memo = _failure("Error", f"invoked function was {run.status}")
+    return Resolution(run.parent_run_id, run.parent_step_id, memo)
+
+
+def skipped_resolution(run_id: RunId, step_id: StepId, reason: str) -> Resolution:
+    """Return what a parent gets whose child was not started."""
+    return Resolution(
+        run_id, step_id, _failure("Error", _REASONS.get(reason, f"invoked function was skipped: {reason}"))
+    )
+
+
+def not_found_memo(slug: str) -> bytes:
+    """Return what a step becomes that invokes a function which isn't there."""
+    return _failure("Error", f"could not find function with ID: {slug}")
+
+
+def timed_out_memo() -> bytes:
+    """Return what a step becomes whose function didn't end in time."""
+    return _failure(TIMED_OUT, "Timed out waiting for invoked function to complete", with_name=True)
+
+
+def _failure(name: str, message: str, *, with_name: bool = False) -> bytes:
+    error = ErrorBody(name=name, message=message)
+    return b'{"error":%b}' % error_json(error, f"{name}: {message}" if with_name else message)

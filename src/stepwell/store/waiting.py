@@ -1,0 +1,188 @@
+"""Waits in a group commit: they are opened, resolved by events, signals and ends of runs, and dropped (design 5.5, 5.6).
+
+A plan without I/O. A run isn't advanced here: its wait's job gets the memo and is due, and the rules apply it once it is
+claimed. Event, time-out and cancel compete for one conditional update of the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stepwell.engine.core.condition import holds, value_at
+from stepwell.engine.core.model import Event, Job, JobKind, Resolution, Wait, WaitKind
+from stepwell.engine.core.partition import TIMERS
+from stepwell.engine.ids import first_ulid
+from stepwell.limits import LOOK_BACK_EVENTS_MAX
+from stepwell.protocol.canonical import encode_text
+from stepwell.protocol.ids import EnvironmentId, EventId, JobId, RunId
+from stepwell.store.query import Statement
+from stepwell.store.rows import Row, wait_row
+
+_CLOCKS_APART_MS: Final = 300_000
+"""How far the time in an id may be from the time at which its event was received: a sender's seed has its own clock."""
+
+
+class Found(NamedTuple):
+    """The end of a wait: its job, with the memo, or the event that is it."""
+
+    run_id: RunId
+    job_id: JobId
+    memo: bytes | None
+    resolved_by: EventId | None
+
+
+def signal_conflicts(waits: Sequence[Wait], now: int) -> Generator[Statement, Sequence[Row], set[tuple[RunId, JobId]]]:
+    """Return those waits for a signal that another run waits for already, the waits before them counted."""
+    wanted = [wait for wait in waits if wait.kind is WaitKind.SIGNAL]
+    conflicts: set[tuple[RunId, JobId]] = set()
+    if not wanted:
+        return conflicts
+    found = yield Statement("wait_signal", sorted({(wait.environment, wait.name) for wait in wanted}))
+    waiting = {(row[0], row[1]): (row[2], row[3]) for row in found if row[4] > now}
+    for wait in wanted:
+        name = (wait.environment, wait.name)
+        if name in waiting and not wait.is_replacing:
+            conflicts.add((wait.run_id, wait.job_id))
+        else:
+            waiting[name] = (wait.run_id, wait.job_id)
+    return conflicts
+
+
+def open_waits(waits: Sequence[Wait]) -> Generator[Statement, Sequence[Row], list[Found]]:
+    """Insert waits; those that what came before resolves are returned instead."""
+    found: list[Found] = []
+    staying: dict[tuple[str, str] | int, Wait] = {}
+    for number, wait in enumerate(waits):
+        memo: bytes | None = None
+        event_id: EventId | None = None
+        if wait.kind is WaitKind.SIGNAL:
+            if wait.takes_kept:
+                rows = yield Statement("signal_take", parameters={"environment": wait.environment, "name": wait.name})
+                memo = signal_memo(wait.name, rows[0][0]) if rows else None
+        elif wait.since is not None:
+            event_id = yield from _look_back(wait, wait.since)
+        if memo is not None or event_id is not None:
+            found.append(Found(wait.run_id, wait.job_id, memo, event_id))
+        elif wait.kind is WaitKind.SIGNAL:
+            staying[(wait.environment, wait.name)] = wait
+        else:
+            staying[number] = wait
+    replaced = [wait for wait in staying.values() if wait.kind is WaitKind.SIGNAL]
+    if replaced:
+        # Whoever had the signal gives it up: it is left to time out. What is there otherwise has expired.
+        rows = yield Statement("wait_signal", sorted({(wait.environment, wait.name) for wait in replaced}))
+        if rows:
+            yield Statement("wait_take", sorted((row[2], row[3]) for row in rows))
+    if staying:
+        yield Statement("wait_insert", [wait_row(wait) for wait in staying.values()])
+    return found
+
+
+def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], EventId | None]:
+    """Return the first event that was received before the wait began and matches it."""
+    rows = yield Statement(
+        "wait_look_back",
+        parameters={
+            "environment": wait.environment,
+            "name": wait.name,
+            "after": first_ulid(max(0, since - _CLOCKS_APART_MS)),
+            "since": since,
+            "limit": LOOK_BACK_EVENTS_MAX,
+        },
+    )
+    for id, body in rows:
+        if id == wait.trigger_id:
+            continue
+        event = msgspec.json.decode(body)
+        if wait.path and value_at(event, wait.path) != wait.value:
+            continue
+        if holds(wait.condition, event, now_ms=wait.created_at):
+            return EventId(id)
+    return None
+
+
+def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], tuple[list[Found], list[Job]]]:
+    """Find what events resolve, each wait by the first of them, and the jobs that cancel runs.
+
+    The rules that cancel are taken here; the waits are only found.
+    """
+    names = sorted({(event.environment, event.name) for event in events})
+    paths: dict[tuple[EnvironmentId, str], list[str]] = {}
+    for environment, name, path in (yield Statement("wait_paths", names)):
+        paths.setdefault((environment, name), []).append(path)
+    bodies = [msgspec.json.decode(event.body) for event in events]
+    keys: list[list[tuple[str, str, str, str]]] = []
+    for event, body in zip(events, bodies, strict=True):
+        own: list[tuple[str, str, str, str]] = []
+        for path in paths.get((event.environment, event.name), ()):
+            value = value_at(body, path) if path else ""
+            if value or not path:
+                own.append((event.environment, event.name, path, value))
+        keys.append(own)
+    wanted = sorted({key for own in keys for key in own})
+    if not wanted:
+        return [], []
+    waiting: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in (yield Statement("wait_match", wanted)):
+        waiting.setdefault((row[0], row[1], row[2], row[3]), []).append(row)
+    found: dict[tuple[RunId, JobId], Found] = {}
+    cancels: dict[tuple[RunId, JobId], int] = {}
+    for event, body, own in zip(events, bodies, keys, strict=True):
+        for key in own:
+            for row in waiting.get(key, ()):
+                run_id, job_id, kind, condition, expires_at = row[4:]
+                if (run_id, job_id) in found or (run_id, job_id) in cancels or expires_at <= event.received_at:
+                    continue
+                if not holds(condition, body, now_ms=event.received_at):
+                    continue
+                if kind == WaitKind.CANCEL:
+                    cancels[(run_id, job_id)] = event.received_at
+                else:
+                    found[(run_id, job_id)] = Found(run_id, job_id, None, event.id)
+    jobs: list[Job] = []
+    if cancels:
+        # Taken first: of two events that cancel a run by one rule, one gets it.
+        for run_id, job_id in (yield Statement("wait_take", sorted(cancels))):
+            jobs.append(_cancel_job(run_id, job_id, cancels[(run_id, job_id)]))
+    return list(found.values()), jobs
+
+
+def _cancel_job(run_id: RunId, job_id: JobId, at: int) -> Job:
+    return Job(
+        run_id=run_id,
+        id=job_id,
+        partition=TIMERS,
+        kind=JobKind.CANCEL,
+        step_id="",
+        title="event",
+        due_at=at,
+        created_at=at,
+        max_attempts=1,
+    )
+
+
+def find_parents(resolutions: Sequence[Resolution]) -> Generator[Statement, Sequence[Row], list[Found]]:
+    """Find the jobs that wait for runs which have ended."""
+    memos = {(resolution.run_id, str(resolution.step_id)): resolution.memo for resolution in resolutions}
+    rows = yield Statement("job_waiting_for", sorted(memos))
+    return [Found(RunId(row[0]), JobId(row[2]), memos[(row[0], row[1])], None) for row in rows]
+
+
+def resolve(found: Sequence[Found], now: int) -> Generator[Statement, Sequence[Row], set[tuple[RunId, JobId]]]:
+    """Let the runs go on whose waits were found, and return which do: others may have been faster."""
+    if not found:
+        return set()
+    by_job = {(one.run_id, one.job_id): one for one in reversed(found)}
+    rows = yield Statement("job_resolve", sorted(by_job.values()), {"now": now})
+    resolved = {(RunId(row[0]), JobId(row[1])) for row in rows}
+    if resolved:
+        yield Statement("wait_take", sorted(resolved))
+    return resolved
+
+
+def signal_memo(name: str, data: bytes) -> bytes:
+    """Return what a step that waited for a signal becomes (protocol 4.4)."""
+    return b'{"data":{"data":%b,"signal":%b}}' % (data, encode_text(name))
