@@ -19,11 +19,6 @@ def ulid_text(at_ms: int, entropy: bytes) -> str:
     return base32.encode(at_ms.to_bytes(6, "big") + entropy)
 
 
-def first_ulid(at_ms: int) -> str:
-    """Write the smallest ULID of an instant."""
-    return ulid_text(at_ms, bytes(10))
-
-
 class IdSource:
     """Makes ULIDs. Each is greater than the one before, so that pages of a list never miss a new row.
 

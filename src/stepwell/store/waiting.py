@@ -10,11 +10,11 @@ from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+from ulid import base32
 
 from stepwell.engine.core.condition import holds, value_at
 from stepwell.engine.core.model import Event, Job, JobKind, Resolution, Wait, WaitKind
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.ids import first_ulid
 from stepwell.limits import LOOK_BACK_EVENTS_MAX
 from stepwell.protocol.canonical import encode_text
 from stepwell.protocol.ids import EnvironmentId, EventId, JobId, RunId
@@ -88,7 +88,7 @@ def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], Ev
         parameters={
             "environment": wait.environment,
             "name": wait.name,
-            "after": first_ulid(max(0, since - _CLOCKS_APART_MS)),
+            "after": _first_ulid(max(0, since - _CLOCKS_APART_MS)),
             "since": since,
             "limit": LOOK_BACK_EVENTS_MAX,
         },
@@ -102,6 +102,10 @@ def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], Ev
         if holds(wait.condition, event, now_ms=wait.created_at):
             return EventId(id)
     return None
+
+
+def _first_ulid(at_ms: int) -> str:
+    return base32.encode(at_ms.to_bytes(6, "big") + bytes(10))
 
 
 def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], tuple[list[Found], list[Job]]]:
