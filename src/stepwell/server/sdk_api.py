@@ -18,7 +18,8 @@ from starlette.routing import BaseRoute, Route
 from stepwell.engine.core.model import Event, Function, Run, RunStatus
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
-from stepwell.limits import API_BODY_BYTES_MAX, PAGE_ROWS_MAX
+from stepwell.limits import API_BODY_BYTES_MAX, PAGE_ROWS_MAX, SIGNAL_NAME_CHARS_MAX
+from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.event import NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
@@ -29,6 +30,7 @@ from stepwell.server.api.functions import Invocation, invoke
 from stepwell.server.api.page import PAGE_ROWS, is_ulid, read_cursor, read_instant
 from stepwell.server.api.runs import find_run
 from stepwell.server.auth import check_bearer
+from stepwell.server.checkpoint import post_checkpoint, refuse_sync
 from stepwell.server.context import ApiError, Context, json_response, read_body
 from stepwell.server.register import remove_app
 from stepwell.store.interface import EventFilter, RunFilter
@@ -59,6 +61,12 @@ def routes(context: Context) -> list[BaseRoute]:
         ("/v1/runs/{id}", {"GET": get_run, "DELETE": delete_run}),
         ("/v1/runs/{id}/jobs", {"GET": list_jobs}),
         ("/v1/apps/{app:path}/functions", {"GET": list_functions}),
+        ("/v1/signals", {"POST": post_signal}),
+        ("/v1/checkpoint/{id}/async", {"POST": post_checkpoint}),
+        ("/v1/checkpoint", {"POST": refuse_sync}),
+        ("/v1/checkpoint/{id}/steps", {"POST": refuse_sync}),
+        ("/v1/checkpoint/{id}/output", {"GET": refuse_sync}),
+        ("/v1/http/runs/{id}/output", {"GET": refuse_sync}),
         ("/invoke/{slug:path}", {"POST": post_invoke}),
         ("/fn/remove", {"DELETE": delete_app}),
     ]
@@ -199,6 +207,33 @@ async def list_functions(context: Context, request: Request) -> Response:
         raise ApiError(404, "app_not_found", "app not found")
     functions = context.engine.registry.by_slug.values()
     return json_response([_function(function) for function in functions if function.app_id == app.id])
+
+
+async def post_signal(context: Context, request: Request) -> Response:
+    """Send a signal to the run that waits for it, and name that run.
+
+    Without one it is 404, or, with ``keep``, stored for the run that waits next; the run is then null.
+    """
+    signal = decode_body(await read_body(request, API_BODY_BYTES_MAX), _Signal)
+    if not 1 <= len(signal.signal) <= SIGNAL_NAME_CHARS_MAX or "\0" in signal.signal:
+        raise ApiError(
+            400, "invalid_signal", f"a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters, none of them U+0000"
+        )
+    try:
+        data = canonical(bytes(signal.data)).encoded
+    except NotJson as error:
+        raise ApiError(400, "invalid_body", f"the data can't be passed on: {error}") from None
+    run_id = await context.engine.send_signal(signal.signal, data, keep=signal.keep)
+    if run_id is None and not signal.keep:
+        raise ApiError(404, "signal_not_found", "No signal found")
+    return _enveloped({"run_id": run_id})
+
+
+class _Signal(msgspec.Struct, frozen=True):
+    signal: str
+    data: msgspec.Raw = NULL
+    keep: bool = False
+    """Store it when no run waits for it yet; ours, not the protocol's."""
 
 
 def _enveloped(data: object) -> Response:
