@@ -11,7 +11,8 @@ up to a thousandth of the period longer.
 
 *Throttle*: GCRA. With the interval ``period / limit`` between starts, the state is the time at which the key will be
 idle, had all starts been one interval apart. A start moves it by one interval; there is room for one while it is less
-than ``burst`` intervals ahead. That time is kept with its fraction of a millisecond: nothing is lost by rounding.
+than ``burst`` intervals ahead. That time is kept with its fraction of a millisecond, and a start is allowed in the
+millisecond in which it falls: nothing is lost by rounding, and more than one in a millisecond are possible.
 """
 
 from __future__ import annotations
@@ -65,11 +66,12 @@ def throttle(
 
     The state is None when it says nothing. The time is None when all may start.
     """
-    latest = now * limit + burst * period_ms  # in units of 1/limit ms, of which an interval has period_ms
+    # In units of 1/limit ms, of which an interval has period_ms. This millisecond lasts for ``limit`` of them.
+    latest = now * limit + limit - 1 + burst * period_ms
     idle_at = min(max(_idle_at(state, limit), now * limit), latest)
     allowed = min(wanted, (latest - idle_at) // period_ms)
     idle_at += allowed * period_ms
-    next_at = None if allowed == wanted else -(((burst - 1) * period_ms - idle_at) // limit)
+    next_at = None if allowed == wanted else (idle_at - (burst - 1) * period_ms) // limit
     return (_write((*divmod(idle_at, limit), limit)) if idle_at > now * limit else None), allowed, next_at
 
 
