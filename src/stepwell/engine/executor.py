@@ -627,7 +627,7 @@ class Executor:
         return CommitRequest(
             transition=transition,
             environment=transition.run.environment,
-            revision=registry.revision if intakes else None,
+            revision=registry.revision if transition.events or transition.invocations else None,
             intakes=intakes,
             done=done,
         )
@@ -733,13 +733,13 @@ class Executor:
 
     def fired(self, fires: Sequence[tuple[Fire, Sequence[bytes]]], result: Result) -> None:
         """Take over the runs of gatherings, each with the bodies of its events."""
-        for fire, bodies in fires:
-            if fire.start.run.id in result.fired:
-                self._started(fire.start, bodies[0], result, bodies)
-                intake = Intake(fire.event, (fire.start,), is_stored=True)
-                self._watcher.took_in(intake, [self._registries.function(fire.start.run)], result)
-            elif fire.start.job.owner is not None:
-                self._slots.release(self._lane(fire.start.job))
+        for (_, event, start), bodies in fires:
+            if start.run.id in result.fired:
+                self._started(start, bodies[0], result, bodies)
+                intake = Intake(event, (start,), is_stored=True)
+                self._watcher.took_in(intake, [self._registries.function(start.run)], result)
+            else:
+                self.give_back_starts([start])
         if result.resumed:
             self._queue.inserted(TIMERS, self._clock.now())
 

@@ -75,7 +75,8 @@ class Registries:
     async def refresh(self, environment: EnvironmentId) -> Registry:
         """Read the functions anew."""
         revision, functions = await self._store.load_functions(environment)
-        registry = Registry(environment, revision, functions)
+        awaits_ends = await self._store.is_awaited(environment, FINISHED)
+        registry = Registry(environment, revision, functions, awaits_ends=awaits_ends)
         current = self._by_environment.get(environment)
         if current is None or current.revision <= revision:
             self._by_environment[environment] = registry
@@ -95,12 +96,12 @@ def take_in(
 ) -> TakenIn:
     """Make intakes of the events that a transition sends, and of the functions that it invokes.
 
-    ``inngest/function.finished`` is kept only where something starts by it: every run would have one, and it says no
-    more than the run itself.
+    ``inngest/function.finished`` is kept only where something starts or waits by it: every run would have one, and it
+    says no more than the run itself.
     """
     intakes: list[Intake] = []
     for draft in transition.events:
-        if draft.name == FINISHED and not registry.has_trigger(FINISHED):
+        if draft.name == FINISHED and not (registry.awaits_ends or registry.has_trigger(FINISHED)):
             continue
         event = internal_event(
             draft.name,
@@ -111,7 +112,7 @@ def take_in(
             event_id=draft.event_id,
         )
         intake = start(event, registry, now=now, new_id=new_id)
-        if intake.starts or draft.name != FINISHED:
+        if intake.starts or registry.awaits_ends or draft.name != FINISHED:
             intakes.append(intake)
     resolutions: list[Resolution] = []
     run = transition.run

@@ -31,6 +31,7 @@ from stepwell.engine.core.model import (
     Transition,
     Wait,
 )
+from stepwell.protocol.event import FINISHED
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.admission import Admitted, Asked, admit
 from stepwell.store.claim import claim
@@ -225,6 +226,10 @@ class Batch:
             yield Statement("attempt_insert", attempts)
         waits = [wait for transition in transitions for wait in transition.waits]
         if waits:
+            # The ends of runs are stored only where somebody asks for them: those that end now must know.
+            for environment in sorted({wait.environment for wait in waits if wait.name == FINISHED}):
+                [(revision,)] = yield Statement("environment_touch", parameters={"id": environment})
+                self._revisions[environment] = revision
             found = yield from open_waits(waits)
             indexes = {request.transition.run.id: index for index, request in commits}
             self._found += [(indexes[one.run_id], one) for one in found]
@@ -307,8 +312,7 @@ class Batch:
             seen.add(event.id)
             if inserted.get(event.id):
                 self._awaited.append((index, event))
-            for start in intake.starts:
-                asked.append((index, Asked(event, start, intake.is_stored)))
+            asked += [(index, Asked(event, start, intake.is_stored)) for start in intake.starts]
         return (yield from self._start(asked))
 
     def _start(self, asked: list[tuple[int, Asked]]) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:

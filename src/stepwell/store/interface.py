@@ -485,6 +485,10 @@ class Store(Protocol):
         """Return the environment's revision and its functions, archived ones too, at their newest version."""
         ...
 
+    async def is_awaited(self, environment: EnvironmentId, name: str) -> bool:
+        """Tell whether a run waits for an event of a name, or would be cancelled by one."""
+        ...
+
     async def load_apps(self, environment: EnvironmentId) -> list[App]:
         """Return the apps of an environment, archived ones too."""
         ...

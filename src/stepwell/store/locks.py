@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
-from stepwell.store.admission import admission_keys
 from stepwell.engine.core.model import Intake, Transition, WaitKind
+from stepwell.store.admission import admission_keys
 from stepwell.store.interface import (
     ClaimRequest,
     CommitRequest,

@@ -176,6 +176,9 @@ class PostgresStore:
     async def load_functions(self, environment: EnvironmentId) -> tuple[int, list[Function]]:
         return await self._read(lambda: read.load_functions(environment))
 
+    async def is_awaited(self, environment: EnvironmentId, name: str) -> bool:
+        return await self._read(lambda: read.is_awaited(environment, name))
+
     async def load_apps(self, environment: EnvironmentId) -> list[App]:
         return await self._read(lambda: read.load_apps(environment))
 

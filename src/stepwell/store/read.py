@@ -72,6 +72,11 @@ def load_functions(environment: EnvironmentId) -> Reading[tuple[int, list[Functi
     return rows[0][0], [read_function(row) for row in functions]
 
 
+def is_awaited(environment: EnvironmentId, name: str) -> Reading[bool]:
+    rows = yield Statement("wait_exists", parameters={"environment": environment, "name": name})
+    return bool(rows[0][0])
+
+
 def load_apps(environment: EnvironmentId) -> Reading[list[App]]:
     rows = yield Statement("app_load", parameters={"environment": environment})
     return [read_app(row, environment) for row in rows]

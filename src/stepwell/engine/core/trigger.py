@@ -45,7 +45,11 @@ class _Condition(msgspec.Struct, frozen=True):
 class Registry:
     """The functions of one environment at one revision. Immutable: a sync makes another."""
 
-    def __init__(self, environment: EnvironmentId, revision: int, functions: Iterable[Function]) -> None:
+    def __init__(
+        self, environment: EnvironmentId, revision: int, functions: Iterable[Function], *, awaits_ends: bool = False
+    ) -> None:
+        """``awaits_ends``: a run waits for the event of a run's end, which is stored only for whoever asks for it."""
+        self.awaits_ends = awaits_ends
         self.environment = environment
         self.revision = revision
         self.by_id: dict[FunctionId, Function] = {}
@@ -62,6 +66,7 @@ class Registry:
             rules = _rules(function)
             if not rules.is_plain:
                 self._rules[function.id] = rules
+            self.awaits_ends |= any(rule.event == events.FINISHED for rule in rules.cancel)
             for trigger in function.config.triggers:
                 if trigger.event is not None:
                     self._by_event.setdefault(trigger.event, []).append(_condition(function, trigger.expression))

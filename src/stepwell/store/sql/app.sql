@@ -18,6 +18,13 @@ where id = :id
   and revision = :revision
 returning revision
 
+-- name: environment_touch
+-- What a replica knows of the environment is old.
+update environment
+set revision = revision + 1
+where id = :id
+returning revision
+
 -- name: app_load
 select id, name, transport, url, sdk, framework, version, checksum, synced_at, archived_at
 from app

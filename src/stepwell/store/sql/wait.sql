@@ -88,3 +88,12 @@ where environment = :environment
   and name = :name
   and id = (select min(kept.id) from signal as kept where kept.environment = :environment and kept.name = :name)
 returning data
+
+-- name: wait_exists
+select exists (
+  select 1
+  from wait
+  where environment = :environment
+    and name = :name
+    and kind <> 'signal'
+)
