@@ -17,6 +17,7 @@ from stepwell.cli.commands import app as cli
 from stepwell.engine.core.retry import BACKOFF_MS
 from stepwell.protocol.signature import SIGNATURE_AGE_S_MAX
 from stepwell.sdk.settings import read_settings
+from stepwell.sdk.step import Ai
 from stepwell.server.api import endpoints
 from stepwell.server.settings import Settings
 from tests.docs.pages import ROOT
@@ -89,9 +90,18 @@ def test_each_public_name_is_documented(name: str) -> None:
     assert re.search(rf"`[^`]*\b{name}\b[^`]*`", SDK)
 
 
-@pytest.mark.parametrize(
-    "tool", [stepwell.Stepwell, stepwell.Stepwell.function, stepwell.Step.run, stepwell.Step.sleep]
-)
+TOOLS = [
+    stepwell.Stepwell,
+    stepwell.Stepwell.function,
+    stepwell.Stepwell.send_signal,
+    *(tool for name, tool in vars(stepwell.Step).items() if not name.startswith("_") and callable(tool)),
+    Ai.infer,
+    *(getattr(stepwell, name) for name in ("Batch", "CancelOn", "Concurrency", "Debounce")),
+    *(getattr(stepwell, name) for name in ("RateLimit", "Singleton", "Throttle", "Timeouts")),
+]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 def test_each_argument_is_documented(tool: Any) -> None:
     for parameter in inspect.signature(tool).parameters:
         assert parameter == "self" or re.search(rf"`[^`]*\b{parameter}\b[^`]*`", SDK), parameter
