@@ -17,8 +17,9 @@ millisecond in which it falls: nothing is lost by rounding, and more than one in
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Final, TypeAlias
+import struct
+from bisect import bisect_right
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -26,10 +27,6 @@ from stepwell.engine.core.model import Gather, Gathering, GatherKind
 from stepwell.limits import BATCH_BYTES_MAX, RATE_LOG_MAX
 from stepwell.protocol.ids import EnvironmentId, FunctionId, RunId
 
-_Log: TypeAlias = list[tuple[int, int]]
-"""Instants, rising, each with a number of starts."""
-
-_read_log: Final = msgspec.json.Decoder(_Log).decode
 _read_idle_at: Final = msgspec.json.Decoder(tuple[int, int, int]).decode
 """Whole milliseconds, and a fraction of one: so many parts of how many."""
 _write: Final = msgspec.json.Encoder().encode
@@ -42,21 +39,19 @@ def rate_limit(state: bytes | None, *, limit: int, period_ms: int, now: int) -> 
     """
     span = _span(limit, period_ms)
     at = now - now % span + span - 1
-    counts: dict[int, int] = {}
-    for start_at, count in _log_of(state):
-        if start_at > now - period_ms:
-            start_at = min(start_at, at)
-            counts[start_at] = counts.get(start_at, 0) + count
-    is_admitted = sum(counts.values()) < limit
+    log = _log_of(state)
+    log.forget(now - period_ms)
+    log.set_back(at)
+    is_admitted = sum(log.counts) < limit
     if is_admitted:
-        counts[at] = counts.get(at, 0) + 1
-    return _log_state(sorted(counts.items())), is_admitted
+        log.add(at, 1)
+    return log.state(), is_admitted
 
 
 def rate_expiry(state: bytes, *, period_ms: int) -> int:
     """Return the time from which a rate limit's state says nothing."""
     log = _log_of(state)
-    return log[-1][0] + period_ms if log else 0
+    return log.instants[-1] + period_ms if log.instants else 0
 
 
 def throttle(
@@ -132,19 +127,43 @@ def _span(limit: int, period_ms: int) -> int:
     return 1 if limit <= RATE_LOG_MAX else -(-period_ms // RATE_LOG_MAX)
 
 
+class _Log(NamedTuple):
+    """Instants, rising, and how many starts there were at each."""
+
+    instants: list[int]
+    counts: list[int]
+
+    def forget(self, until: int) -> None:
+        old = bisect_right(self.instants, until)
+        del self.instants[:old], self.counts[:old]
+
+    def set_back(self, at: int) -> None:
+        """Take what is said to be later than ``at`` to be of then."""
+        place = bisect_right(self.instants, at)
+        later = sum(self.counts[place:])
+        del self.instants[place:], self.counts[place:]
+        if later:
+            self.add(at, later)
+
+    def add(self, at: int, count: int) -> None:
+        if self.instants and self.instants[-1] == at:
+            self.counts[-1] += count
+        else:
+            self.instants.append(at)
+            self.counts.append(count)
+
+    def state(self) -> bytes:
+        size = len(self.instants)
+        return struct.pack(f"<{size}q{size}i", *self.instants, *self.counts)
+
+
 def _log_of(state: bytes | None) -> _Log:
-    """Read a log: its first instant, then how long after the one before each other is."""
-    at = 0
-    log: _Log = []
-    for gap, count in _read_log(state) if state is not None else ():
-        at += gap
-        log.append((at, count))
-    return log
-
-
-def _log_state(log: _Log) -> bytes:
-    gaps = [(at - before, count) for (before, _), (at, count) in pairwise([(0, 0), *log])]
-    return _write(gaps)
+    """Read a log. It isn't JSON because it may be long, and is read and written for each event."""
+    if state is None:
+        return _Log([], [])
+    size = len(state) // struct.calcsize("<qi")
+    values = struct.unpack(f"<{size}q{size}i", state)
+    return _Log(list(values[:size]), list(values[size:]))
 
 
 def _idle_at(state: bytes | None, limit: int) -> int:
