@@ -39,11 +39,11 @@ ENTRANT: Final[contextvars.ContextVar[Entrant | None]] = contextvars.ContextVar(
 """The innermost branch that code belongs to; None outside of races."""
 
 
-def entrants(positional: Sequence[T], named: Mapping[str, T], what: str) -> dict[Any, T]:
+def entrants(positional: Sequence[T], named: Mapping[str, T]) -> dict[Any, T]:
     """Return the branches by index or by name; raise ``StepUsageError`` for none, and for some of each."""
     check_outside("step.wait_for_any")
     if bool(positional) == bool(named):
-        raise StepUsageError(f"step.wait_for_any takes {what}: either several in order, or several by name")
+        raise StepUsageError("step.wait_for_any takes branches either in order or by name, at least one")
     return dict(named) if named else dict(enumerate(positional))
 
 

@@ -175,6 +175,11 @@ class SyncReplay:
 
         The first to end is the one whose last step was completed first. That of the others which is new isn't reported.
         """
+        if not all(callable(branch) for branch in branches.values()):
+            raise StepUsageError(
+                f"step.wait_for_any of function {self._assignment.function_id!r} was given no callables:"
+                " write lambda: step.sleep(…), so that it can call the step itself"
+            )
         outside = self._branch
         reported_count = len(self._new)
         ended: list[tuple[int, Any, Any, Exception | None]] = []
@@ -227,7 +232,7 @@ class SyncReplay:
         """Run a step in its place: return what to answer, or None when the handler can go on."""
         if self._checkpoints is None:
             return self._execute(id, wanted)
-        return self._checkpoints.time_up() or self._checkpoints.keep_sync(
+        return self._checkpoints.begin() or self._checkpoints.keep_sync(
             self._closing(self._execute(id, wanted)), self._memo
         )
 

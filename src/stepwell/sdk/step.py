@@ -288,7 +288,7 @@ class Step(_Tools):
         end has raised, its error is raised here. The others are closed at once: cancelled here, dropped by the server; of a
         step that is being run the result is ignored.
         """
-        return await race(entrants(branches, named, "calls of steps, without await"))
+        return await race(entrants(branches, named))
 
 
 class SyncStep(_Tools):
@@ -424,7 +424,7 @@ class SyncStep(_Tools):
         raised, its error is raised here. The server drops the steps of the others at once; of a step that is being run the
         result is ignored.
         """
-        return self._steps.race(entrants(branches, named, "callables"))
+        return self._steps.race(entrants(branches, named))
 
     def parallel(self, branches: Sequence[Callable[[], T]]) -> list[T]:
         """Run the steps of several branches at the same time; return the branches' results in their order.

@@ -58,7 +58,7 @@ def waiting_for_event(
     id: str, event: str, *, match: str | None, if_: str | None, timeout: Duration, since: Since
 ) -> Wanted:
     """Ask for the next event of a name."""
-    if not isinstance(event, str) or not 0 < len(event) <= EVENT_NAME_CHARS_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - users' input
+    if not _is_name(event, EVENT_NAME_CHARS_MAX):
         raise StepUsageError(
             f"step {id!r} waits for the event {event!r}; give the name of one, of up to {EVENT_NAME_CHARS_MAX} characters"
         )
@@ -102,8 +102,13 @@ def as_signal(memo: Json) -> Signal | None:
 
 def check_signal(where: str, signal: str) -> None:
     """Raise ``StepUsageError`` for a name that no signal can have."""
-    if not isinstance(signal, str) or not 0 < len(signal) <= SIGNAL_NAME_CHARS_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - users' input
+    if not _is_name(signal, SIGNAL_NAME_CHARS_MAX):
         raise StepUsageError(f"{where}: a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters: {signal!r:.80}")
+
+
+def _is_name(name: object, chars_max: int) -> bool:
+    """Tell whether it can be a name: not every database takes the character U+0000."""
+    return isinstance(name, str) and 0 < len(name) <= chars_max and "\0" not in name
 
 
 def invoking(
@@ -116,7 +121,10 @@ def invoking(
             f"step {id!r} invokes {function!r}; give a function of this app, or the id of one on the server,"
             " which has its app's in front (acme-ship)"
         )
-    opts: dict[str, Json] = {"function_id": slug, "payload": {"data": plain(id, {} if data is None else data)}}
+    given = plain(id, {} if data is None else data)
+    if not isinstance(given, dict):
+        raise StepUsageError(f"step {id!r} invokes {slug!r} with {type(data).__name__} as data; give a mapping")
+    opts: dict[str, Json] = {"function_id": slug, "payload": {"data": given}}
     if timeout is not None:
         opts["timeout"] = _text(id, timeout, "waits")
     return Wanted(id, asked=Asked(OpCode.INVOKE_FUNCTION, opts))

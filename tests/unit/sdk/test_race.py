@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from stepwell import Step, StepUsageError, SyncStep
 from stepwell.protocol.ids import DISCOVER, step_hash
+from tests.unit.sdk.checkpointing import CheckpointedRun
 from tests.unit.sdk.pretend import PretendRun, new_app
 
 EVENT = {"name": "paid", "data": {"n": 1}, "id": "e2", "ts": 1_700_000_000_001, "user": {}}
@@ -50,6 +51,22 @@ async def test_the_first_to_end_wins_and_the_other_is_closed_at_once(
     assert run.titles == [["WaitForEvent payment", "Sleep patience"], ["StepRun after"], ["200"]]
     assert [op.option("parallelMode") for op in run.answers[0].ops] == ["race", "race"]
     assert run.answers[1].body[0]["opts"] == {"closes": [step_hash(loser)]}
+
+
+@pytest.mark.parametrize("handler", [paid_or_late, paid_or_late_sync], ids=["async", "plain"])
+async def test_the_first_checkpoint_after_a_race_closes_the_others(handler: Callable[..., Any]) -> None:
+    sw = new_app()
+    sw.function("f", on="test/event")(handler)
+    run = CheckpointedRun(sw, "f", given={"payment": EVENT})
+    await run.advance()
+
+    run.wake("payment")
+    await run.end()
+
+    assert run.titles == [["WaitForEvent payment", "Sleep patience"], ["200"]]
+    assert [step.opts for checkpoint in run.checkpoints for step in checkpoint.steps] == [
+        {"closes": [step_hash("patience")]}
+    ]
 
 
 async def branches(step: Step) -> Any:
@@ -286,17 +303,20 @@ async def wrong_place(step: Step) -> Any:
     return await step.run("outer", lambda: step.wait_for_any(step.sleep("a", 1)))
 
 
-WRONG: list[tuple[Callable[[Step], Awaitable[Any]], str]] = [
+def wrong_value(step: SyncStep) -> Any:
+    return step.wait_for_any(1, 2)  # pyright: ignore[reportArgumentType]
+
+
+WRONG: list[tuple[Callable[..., Any], str]] = [
     (wrong_task, "takes coroutines that haven't begun"),
-    (wrong_none, "either several in order, or several by name"),
-    (wrong_both, "either several in order, or several by name"),
+    (wrong_none, "takes branches either in order or by name, at least one"),
+    (wrong_both, "takes branches either in order or by name, at least one"),
+    (wrong_value, "step.wait_for_any of function 'acme-f' was given no callables"),
 ]
 
 
 @pytest.mark.parametrize(("handler", "message"), WRONG)
-async def test_a_race_that_cannot_be_fails_the_run_for_good(
-    handler: Callable[[Step], Awaitable[Any]], message: str
-) -> None:
+async def test_a_race_that_cannot_be_fails_the_run_for_good(handler: Callable[..., Any], message: str) -> None:
     sw = new_app()
     sw.function("f", on="test/event")(handler)
 

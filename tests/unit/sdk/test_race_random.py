@@ -12,6 +12,7 @@ import hypothesis
 from hypothesis import strategies
 
 from stepwell import Step, StepError, SyncStep
+from tests.unit.sdk.checkpointing import CheckpointedRun
 from tests.unit.sdk.pretend import PretendRun, new_app
 
 
@@ -111,17 +112,20 @@ LATE_GROUP = Node("any", [Node("all", [Leaf("run", "a"), Leaf("run", "b")]), Lea
 
 
 @hypothesis.settings(max_examples=300)
-@hypothesis.example(program=LATE_GROUP, is_async=False, has_joins=True, knows_closes=False, seed=6)
-@hypothesis.example(program=LATE_GROUP, is_async=True, has_joins=True, knows_closes=False, seed=6)
+@hypothesis.example(
+    program=LATE_GROUP, is_async=False, has_joins=True, knows_closes=False, is_checkpointed=False, seed=6
+)
+@hypothesis.example(program=LATE_GROUP, is_async=True, has_joins=True, knows_closes=False, is_checkpointed=True, seed=6)
 @hypothesis.given(
     program=programs,
     is_async=strategies.booleans(),
     has_joins=strategies.booleans(),
     knows_closes=strategies.booleans(),
+    is_checkpointed=strategies.booleans(),
     seed=strategies.integers(),
 )
 def test_any_program_of_races_has_the_winners_that_came_first_and_runs_no_step_twice(
-    program: Program, is_async: bool, has_joins: bool, knows_closes: bool, seed: int
+    program: Program, is_async: bool, has_joins: bool, knows_closes: bool, is_checkpointed: bool, seed: int
 ) -> None:
     sw = new_app()
     interpreter = Interpreter(program)
@@ -134,7 +138,7 @@ def test_any_program_of_races_has_the_winners_that_came_first_and_runs_no_step_t
     def run_sync(step: SyncStep) -> Any:
         return interpreter.run_sync(step, program)
 
-    pretend = PretendRun(
+    pretend = (CheckpointedRun if is_checkpointed else PretendRun)(
         sw,
         "async" if is_async else "sync",
         is_sync=not is_async,

@@ -295,6 +295,8 @@ REFUSED: list[tuple[Call, str]] = [
     (lambda step: step.wait_for_signal("w", "s", timeout="1d", on_conflict="skip"), "on_conflict is 'fail' or"),
     (lambda step: step.send_signal("w", ""), "step 'w': a signal's name has 1 to 512 characters"),
     (lambda step: step.invoke("w", other), "step 'w' invokes <function other"),
+    (lambda step: step.invoke("w", "a-b", data=[1]), "invokes 'a-b' with list as data; give a mapping"),
+    (lambda step: step.wait_for_event("w", "a\0", timeout="1d"), "step 'w' waits for the event 'a\\x00'"),
     (lambda step: step.invoke("w", ""), "give a function of this app, or the id"),
     (lambda step: step.invoke("w", "a-b", data={"x": object()}), "can't be written as JSON"),
     (lambda step: step.invoke("w", "a-b", data={"x": "x" * 4 * 1024 * 1024}), "the limit is 4194304"),
