@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,10 @@ async def post(world: World, call: OutgoingCall, *steps: Op, **others: Any) -> h
     return await world.client.post(path, content=body)
 
 
+def instant(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
 class Reporting:
     """An app that reports two steps in one call, then answers as ``end`` says; what it was told of each."""
 
@@ -60,6 +65,30 @@ async def test_a_call_goes_on_after_each_step(world: World) -> None:
     assert len(world.apps.calls) == 1
     timeline = await world.get(f"/api/runs/{run['id']}")
     assert timeline["status"] == "completed"
+
+
+async def test_each_step_of_a_call_is_an_attempt_as_long_as_it_ran(world: World) -> None:
+    await world.register("f")
+
+    async def answer(call: OutgoingCall) -> Reply:
+        for number in range(2):
+            step = msgspec.structs.replace(ran(f"s{number}", number), timing={"a": 1, "b": 5_000_000 * number})
+            assert (await post(world, call, step)).status_code == 200
+        return result("end")
+
+    world.apps.answers["f"] = answer
+    run = await world.run("f")
+    rows = (await world.get(f"/api/runs/{run['id']}/timeline"))["rows"]
+
+    found = {row["title"]: row for row in rows}
+
+    assert {title: (row["status"], row["output"]) for title, row in found.items()} == {
+        "s0": ("completed", 0),
+        "s1": ("completed", 1),
+        None: ("completed", "end"),
+    }
+    lasted = [instant(found[title]["ended_at"]) - instant(found[title]["started_at"]) for title in ("s0", "s1")]
+    assert lasted == [0, pytest.approx(0.005, abs=1e-4)]
 
 
 async def test_what_was_reported_is_in_the_memo_of_the_next_call(world: World) -> None:

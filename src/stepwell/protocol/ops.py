@@ -7,6 +7,7 @@ from typing import Final, cast
 
 import msgspec
 
+from stepwell.limits import CALL_TIMEOUT_MS
 from stepwell.protocol.canonical import Json
 
 
@@ -49,6 +50,8 @@ class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     opts: Json = None
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: Json = None
+    timing: Json = None
+    """``{"a": start, "b": duration}`` in ns, by the app's clock."""
 
     @property
     def code(self) -> OpCode | None:
@@ -59,6 +62,14 @@ class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     def title(self) -> str:
         """What to show to people; without the character U+0000, which not every database takes."""
         return (self.display_name or self.name or self.id).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+    @property
+    def ran_ms(self) -> int | None:
+        """How long a step ran, as the app has measured it; None where it doesn't say."""
+        ran_ns = cast("dict[str, Json]", self.timing).get("b") if isinstance(self.timing, dict) else None
+        if isinstance(ran_ns, (int, float)) and 0 <= ran_ns <= CALL_TIMEOUT_MS * 1_000_000:
+            return round(ran_ns / 1_000_000)
+        return None
 
     def option(self, key: str) -> Json:
         """Return one of ``opts``, or None when there is none or ``opts`` isn't an object."""

@@ -85,15 +85,17 @@ class Checkpoints:
         self._max_runtime_s = max_runtime_s
         self._elapsed = elapsed
         self._started_at = elapsed()
+        self._step_at = self._started_at
         self._started_at_ms = time.time_ns() // 1_000_000
         self._count = 0
 
-    def time_up(self) -> Outcome | None:
-        """Return what to answer instead of beginning another step, when the call has lasted long enough.
+    def begin(self) -> Outcome | None:
+        """Note that a step begins now; or return what to answer instead, when the call has lasted long enough.
 
-        Only a call that has come forward says so: otherwise the next would begin where it did, and end so, too.
+        Only a call that has come forward ends so: otherwise the next would begin where it did, and end so, too.
         """
-        if self._count and self._elapsed() - self._started_at >= self._max_runtime_s:
+        self._step_at = self._elapsed()
+        if self._count and self._step_at - self._started_at >= self._max_runtime_s:
             return call_again()
         return None
 
@@ -147,6 +149,9 @@ class Checkpoints:
     def _sent(self, op: Op) -> Generator[Outgoing | float, Incoming | None, Incoming]:
         """Send a step; again for a while when the server isn't there. It knows a step that it has already."""
         ctx = self._context
+        began_at, now_ns = self._elapsed(), time.time_ns()
+        ran_ns = round((began_at - self._step_at) * 1e9)
+        op = msgspec.structs.replace(op, timing={"a": now_ns - ran_ns, "b": ran_ns})
         body = msgspec.json.encode(
             Checkpoint(
                 run_id=ctx.run_id,
@@ -156,11 +161,10 @@ class Checkpoints:
                 generation_id=ctx.generation_id,
                 steps=[op],
                 request_started_at=self._started_at_ms,
-                ts=time.time_ns() // 1_000_000,
+                ts=now_ns // 1_000_000,
             )
         )
         requests = self._client.api_requests("POST", async_path(ctx.run_id), body=body)
-        began_at = self._elapsed()
         for delay_s in (*RETRY_DELAYS_S, None):
             answer = yield from with_fallback_key(requests)
             if not _is_passing(answer.status):

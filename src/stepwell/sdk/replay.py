@@ -239,7 +239,7 @@ class AsyncReplay:
         if len(new) == 1 and new[0].wanted.body is not None and not self._assignment.plans_only:
             if self._checkpoints is None:
                 return await self._execute(new[0])
-            return self._checkpoints.time_up() or await self._execute_and_keep(new[0], self._checkpoints)
+            return self._checkpoints.begin() or await self._execute_and_keep(new[0], self._checkpoints)
         return Found([planned(called.id, called.wanted) for called in new])
 
     async def _execute_and_keep(self, called: Called, checkpoints: Checkpoints) -> Outcome | None:

@@ -54,3 +54,21 @@ def test_an_op_of_javascript_is_read_with_all_that_it_dumps() -> None:
 
 def test_absent_data_is_null() -> None:
     assert bytes(read('{"id":"h","op":"StepRun"}').data) == b"null"
+
+
+@pytest.mark.parametrize(
+    ("timing", "ran_ms"),
+    [
+        ('{"a":1763985601000000000,"b":21000000}', 21),
+        ('{"a":1,"b":0}', 0),
+        ('{"a":1,"b":1.5e6}', 2),
+        ('{"a":1,"b":-1}', None),
+        ('{"a":1,"b":1e300}', None),
+        ('{"a":1,"b":"2"}', None),
+        ('{"a":1}', None),
+        ("[]", None),
+        ("null", None),
+    ],
+)
+def test_how_long_a_step_ran_is_read_where_it_can_be(timing: str, ran_ms: int | None) -> None:
+    assert read(f'{{"id":"h","op":"StepRun","timing":{timing}}}').ran_ms == ran_ms

@@ -90,6 +90,7 @@ async def test_a_checkpoint_names_its_call(kind: tuple[str, bool]) -> None:
     assert (sent[0].request_id, sent[0].generation_id) == ("req-1", 1)
     assert sent[0].request_started_at <= sent[0].ts
     assert [[op.title for op in one.steps] for one in sent] == [["s0"], ["s1"]]
+    assert all(op.ran_ms is not None for one in sent for op in one.steps)
 
 
 async def test_going_on_gives_what_a_replay_gives(kind: tuple[str, bool]) -> None:

@@ -170,7 +170,8 @@ def checkpoint(
 ) -> Transition | None:
     """Compute what steps change that a call reports while it goes on (protocol 7.2); None where all are known.
 
-    The call's retries count anew from here. A report that breaks a limit fails the run.
+    The call's retries count anew from here. A report that breaks a limit fails the run. Steps began when their ops say so,
+    else at ``started_at``.
     """
     answered = Answered(OpsReply(ops=ops), started_at=started_at, ended_at=at, chance=0.0, stack_seen=0)
     change = _Change(state, job, function, answered, policy)
@@ -185,6 +186,11 @@ def checkpoint(
         return change.transition()
     if not change.steps:
         return None
+    ran_ms = {op.id: op.ran_ms for op in ops}
+    steps = [
+        step if ran_ms[step.id] is None else msgspec.structs.replace(step, started_at=at - (ran_ms[step.id] or 0))
+        for step in change.steps
+    ]
     attempts = tuple(
         Attempt(
             run_id=state.run.id,
@@ -196,13 +202,12 @@ def checkpoint(
             ended_at=step.ended_at,
             outcome=Outcome.OK,
         )
-        for number, step in enumerate(change.steps)
+        for number, step in enumerate(steps)
     )
-    steps = tuple(
-        msgspec.structs.replace(step, attempt_id=attempt.id)
-        for step, attempt in zip(change.steps, attempts, strict=True)
+    recorded = tuple(
+        msgspec.structs.replace(step, attempt_id=attempt.id) for step, attempt in zip(steps, attempts, strict=True)
     )
-    return Transition(run=change.run, at=at, kept=job, steps=steps, attempts=attempts, jobs=change.guards())
+    return Transition(run=change.run, at=at, kept=job, steps=recorded, attempts=attempts, jobs=change.guards())
 
 
 def fire(state: RunState, job: Job, *, at: int) -> Transition:

@@ -95,7 +95,10 @@ def _ending_attempt(detail: RunDetail) -> Attempt | None:
     run = detail.run
     if run.status is not RunStatus.COMPLETED:
         return None
-    good = [a for a in detail.attempts if a.outcome is Outcome.OK and a.ended_at == run.ended_at]
+    of_steps = {step.attempt_id for step in detail.steps}
+    good = [
+        a for a in detail.attempts if a.outcome is Outcome.OK and a.ended_at == run.ended_at and a.id not in of_steps
+    ]
     return good[-1] if good else None
 
 
