@@ -33,6 +33,8 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/functions", "GET"),
         ("/api/functions/{slug}", "GET"),
         ("/api/functions/{slug}/invoke", "POST"),
+        ("/api/functions/{slug}/pause", "POST"),
+        ("/api/functions/{slug}/resume", "POST"),
         ("/api/runs", "GET"),
         ("/api/runs/{id}", "GET"),
         ("/api/runs/{id}/cancel", "POST"),

@@ -123,6 +123,14 @@ class Trigger(msgspec.Struct, frozen=True):
     next_at: str | None
 
 
+class PauseView(msgspec.Struct, frozen=True):
+    """How a function is paused."""
+
+    since: str
+    mode: str
+    runs_under_way: str
+
+
 class FunctionView(msgspec.Struct, frozen=True):
     """A function."""
 
@@ -131,6 +139,7 @@ class FunctionView(msgspec.Struct, frozen=True):
     version: int
     triggers: list[Trigger]
     max_attempts: int
+    pause: PauseView | None = None
 
 
 class FunctionList(msgspec.Struct, frozen=True):

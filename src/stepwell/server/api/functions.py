@@ -1,13 +1,13 @@
-"""Functions: list, show, invoke."""
+"""Functions: list, show, invoke, pause, resume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.model import Function, Run
+from stepwell.engine.core.model import Function, Pause, PauseMode, Run
 from stepwell.engine.core.trigger import invoked_event
 from stepwell.limits import EVENT_BYTES_MAX
 from stepwell.protocol.canonical import Json, NotJson, canonical
@@ -28,6 +28,18 @@ class TriggerView(msgspec.Struct, frozen=True):
     next_at: str | None
 
 
+RunsUnderWay: TypeAlias = Literal["go_on", "stop"]
+
+
+class PauseView(msgspec.Struct, frozen=True):
+    """A function that starts no runs."""
+
+    since: str
+    mode: PauseMode
+    """``hold``: new runs wait until it is resumed; ``drop``: they are skipped."""
+    runs_under_way: RunsUnderWay
+
+
 class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     """A function as it is registered."""
 
@@ -39,6 +51,7 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     url: str
     is_archived: bool
+    pause: PauseView | None
 
 
 class FunctionList(msgspec.Struct, frozen=True):
@@ -62,6 +75,13 @@ class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     v: str | None = None
 
 
+class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of runs that would start (``hold``: they wait, ``drop``: they are skipped), and of those under way."""
+
+    mode: PauseMode = PauseMode.HOLD
+    runs_under_way: RunsUnderWay = "go_on"
+
+
 def endpoints() -> list[AnyEndpoint]:
     """Return the endpoints about functions."""
     one = "/api/functions/{slug}"
@@ -78,6 +98,24 @@ def endpoints() -> list[AnyEndpoint]:
             invoke_function,
             query=Nothing,
             body=Invocation,
+        ),
+        Endpoint(
+            "POST",
+            f"{one}/pause",
+            "Pause a function: it starts no runs",
+            FunctionView,
+            pause_function,
+            query=Nothing,
+            body=PauseBody,
+        ),
+        Endpoint(
+            "POST",
+            f"{one}/resume",
+            "Let a paused function go on, with the runs that were held",
+            FunctionView,
+            resume_function,
+            query=Nothing,
+            body=Nothing,
         ),
     ]
 
@@ -99,11 +137,24 @@ async def list_functions(call: Call[FunctionsQuery, Nothing]) -> FunctionList:
 
 async def show_function(call: Call[Nothing, Nothing]) -> FunctionView:
     """Show one function, archived or not."""
-    slug = call.path["slug"]
-    for function in call.context.engine.registry.by_id.values():
-        if function.slug == slug:
-            return _view(function, await app_names(call.context), await schedules_by_function(call.context))
-    raise _not_found(slug)
+    return await _show(call.context, call.path["slug"])
+
+
+async def pause_function(call: Call[Nothing, PauseBody]) -> FunctionView:
+    """Pause a function; pausing it again changes what becomes of its runs."""
+    function = _registered(call.context, call.path["slug"])
+    since = function.pause.since if function.pause is not None else call.context.engine.clock.now()
+    pause = Pause(since, call.body.mode, is_stopped=call.body.runs_under_way == "stop")
+    await call.context.engine.pause(function.id, pause)
+    return await _show(call.context, function.slug)
+
+
+async def resume_function(call: Call[Nothing, Nothing]) -> FunctionView:
+    """Let a function go on; one that isn't paused stays as it is."""
+    function = _registered(call.context, call.path["slug"])
+    if function.pause is not None:
+        await call.context.engine.pause(function.id, None)
+    return await _show(call.context, function.slug)
 
 
 async def invoke_function(call: Call[Nothing, Invocation]) -> RunView:
@@ -115,9 +166,7 @@ async def invoke_function(call: Call[Nothing, Invocation]) -> RunView:
 async def invoke(context: Context, slug: str, what: Invocation) -> Run:
     """Start a function and return its run. Raises ``ApiError`` for an unknown function or unusable data."""
     engine = context.engine
-    function = engine.registry.by_slug.get(slug)
-    if function is None:
-        raise _not_found(slug)
+    function = _registered(context, slug)
     try:
         event = invoked_event(
             _object(what.data, "$.data"),
@@ -133,6 +182,21 @@ async def invoke(context: Context, slug: str, what: Invocation) -> Run:
     if len(event.body) > EVENT_BYTES_MAX:
         raise ApiError(400, "event_too_large", f"the event has {len(event.body)} bytes; the limit is {EVENT_BYTES_MAX}")
     return await engine.invoke(event, function)
+
+
+def _registered(context: Context, slug: str) -> Function:
+    """Return a function that an app has. Raises ``ApiError`` 404."""
+    function = context.engine.registry.by_slug.get(slug)
+    if function is None:
+        raise _not_found(slug)
+    return function
+
+
+async def _show(context: Context, slug: str) -> FunctionView:
+    for function in context.engine.registry.by_id.values():
+        if function.slug == slug:
+            return _view(function, await app_names(context), await schedules_by_function(context))
+    raise _not_found(slug)
 
 
 def _object(raw: msgspec.Raw, path: str) -> dict[str, Json]:
@@ -169,7 +233,12 @@ def _view(function: Function, apps: dict[AppId, str], schedules: dict[FunctionId
         max_attempts=function.max_attempts,
         url=config.url,
         is_archived=function.is_archived,
+        pause=_pause_view(function.pause) if function.pause is not None else None,
     )
+
+
+def _pause_view(pause: Pause) -> PauseView:
+    return PauseView(time_text(pause.since), pause.mode, "stop" if pause.is_stopped else "go_on")
 
 
 def _next_at(cron: str | None, schedules: Sequence[Schedule]) -> str | None:
