@@ -24,7 +24,7 @@ from stepwell.protocol.sync import FunctionConfig, Retries, Runtime, StepConfig,
 from stepwell.sdk.event import Event, as_object, from_json
 from stepwell.sdk.step import Step, SyncStep
 
-H = TypeVar("H", bound=Callable[..., Any])
+H_co = TypeVar("H_co", bound=Callable[..., Any], covariant=True)
 
 _ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\Z")
 _FAILURE_SUFFIX: Final = "-failure"
@@ -97,12 +97,12 @@ def runtime_ms(max_runtime: Duration, whose: str) -> int:
         raise FunctionConfigError(f"{whose}: max_runtime: {error}") from None
 
 
-class Function(Generic[H]):
+class Function(Generic[H_co]):
     """A registered handler. Calling it calls the plain handler, for tests of its logic."""
 
     def __init__(
         self,
-        handler: H,
+        handler: H_co,
         *,
         app_id: str,
         id: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_type
 
 import httpx2
 import msgspec
@@ -337,6 +337,30 @@ async def test_waits_that_begin_together_are_asked_for_together() -> None:
     assert run.titles == [["WaitForEvent paid", "InvokeFunction ask"], ["200"]]
     assert answer.body[0]["name"] == "paid"
     assert answer.body[1] == 5
+
+
+async def test_what_is_invoked_or_raced_keeps_its_type_for_type_checkers() -> None:
+    sw = new_app()
+
+    @sw.function("slow", on=[])
+    async def slow() -> int:
+        return 1
+
+    @sw.function("quick", on=[])
+    def quick() -> str:
+        return ""
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> list[Any]:
+        number = assert_type(await step.invoke("slow", slow), int)
+        text = assert_type(await step.invoke("quick", quick), str)
+        first = await step.wait_for_any(paid=step.wait_for_event("paid", "paid", timeout=1), nap=step.sleep("nap", 1))
+        assert_type(first, tuple[str, Event | None])
+        return [number, text, first]
+
+    given = {"slow": {"data": 1}, "quick": {"data": "x"}}
+
+    assert (await PretendRun(sw, "f", given=given).end()).body == [1, "x", ["paid", None]]
 
 
 # -- Signals that are sent ------------------------------------------------------------------------------------------
