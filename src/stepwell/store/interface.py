@@ -182,8 +182,8 @@ class PruneRequest(NamedTuple):
     """Delete what has expired: runs that ended, with their steps, attempts and events; events; windows of event ids.
 
     It waits for nobody: what another transaction has is passed over, and so is all that must stay. That is a run which
-    hasn't ended, an event that was received after ``received_before`` or that a run still has, and a window that lasts
-    longer than ``now``. Idempotent.
+    hasn't ended, an event that was received after ``received_before`` or that a run or a gathering still has, and a window
+    that lasts longer than ``now``. Idempotent.
     """
 
     now: int
@@ -193,7 +193,7 @@ class PruneRequest(NamedTuple):
     received_before: int | None = None
     """None keeps all events, those of the runs, too."""
     rows_max: int | None = None
-    """Delete so many attempts and steps at most, of one run; the run itself only when none is left."""
+    """Delete so many attempts, steps and events of a batch at most, of one run; the run itself only when none is left."""
     done: Callable[[Result], None] | None = None
 
 
@@ -327,7 +327,7 @@ class Pruned(NamedTuple):
     events: int = 0
     keys: int = 0
     rows: int = 0
-    """Attempts and steps, where they were limited."""
+    """Attempts, steps and events of a batch, where they were limited."""
 
 
 class Result(NamedTuple):
@@ -567,7 +567,8 @@ class Store(Protocol):
     ) -> list[Aged]:
         """Return events with ids above ``after``, the oldest first.
 
-        Those of the environment that were received by ``received_before`` and that no run has, have expired.
+        Those of the environment that were received by ``received_before``, and that neither a run nor a gathering has,
+        have expired.
         """
         ...
 

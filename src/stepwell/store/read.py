@@ -103,6 +103,11 @@ def load_runs(ids: Sequence[RunId]) -> Reading[dict[RunId, RunState]]:
     }
 
 
+def has_sweeps() -> Reading[bool]:
+    rows = yield Statement("sweep_exists")
+    return bool(rows[0][0])
+
+
 def due_gatherings(now: int, limit: int) -> Reading[list[tuple[Gathering, list[Event]]]]:
     rows = yield Statement("gathering_due", parameters={"now": now, "limit": limit})
     gatherings = [read_gathering(row) for row in rows]
@@ -280,8 +285,9 @@ def walk_runs(
     weighed: dict[str, Aged] = {}
     if expired:
         found = yield Statement("run_weight", expired, {"count_max": count_max})
-        for id, attempt_count, attempt_bytes, step_count, step_bytes, other_bytes in found:
-            weighed[id] = Aged(id, attempt_count + step_count + 2, attempt_bytes + step_bytes + other_bytes)
+        for id, attempt_count, attempt_bytes, step_count, step_bytes, event_count, other_bytes in found:
+            row_count = attempt_count + step_count + event_count + 2
+            weighed[id] = Aged(id, row_count, attempt_bytes + step_bytes + other_bytes)
     return [weighed.get(row[0]) or Aged(row[0]) for row in rows]
 
 

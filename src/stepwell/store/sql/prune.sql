@@ -40,6 +40,10 @@ select run.id,
       limit :count_max
     ) as s
   ),
+  (
+    select count(*)
+    from (select 1 from gathered where gathered.run_id = run.id limit :count_max) as g
+  ),
   coalesce(length(run.output), 0) + coalesce(
     (select length(event.body) + coalesce(length(event.original), 0) from event where event.id = run.event_id), 0
   )
@@ -47,11 +51,13 @@ from v
 join run on run.id = v.id
 
 -- name: event_walk
--- Served by the primary key and, for each event, by run_event. With exists, PostgreSQL may read all runs first.
+-- Served by the primary key and, for each event, by run_event and gathered_event. With exists, PostgreSQL may read all
+-- runs first.
 select event.id,
   event.environment = :environment
     and event.received_at <= :received_before
-    and (select count(*) from run where run.event_id = event.id) = 0,
+    and (select count(*) from run where run.event_id = event.id) = 0
+    and (select count(*) from gathered where gathered.event_id = event.id) = 0,
   length(event.body) + coalesce(length(event.original), 0)
 from event
 where event.id > :after
@@ -88,6 +94,18 @@ where run_id = :run_id
   and id in (select id from step where run_id = :run_id order by id limit :limit)
 returning id
 
+-- name: gathered_drop
+-- rows: run_id text
+-- The events of a batch or a debounce are let go with its run.
+delete from gathered
+where run_id in (select v.run_id from v)
+
+-- name: gathered_drop_some
+delete from gathered
+where run_id = :run_id
+  and event_id in (select event_id from gathered where run_id = :run_id order by event_id limit :limit)
+returning event_id
+
 -- name: prune_runs
 -- rows: id text
 delete from run
@@ -96,8 +114,10 @@ returning event_id
 
 -- name: prune_events
 -- rows: id text
--- After the events were locked: a run that was started again for one of them meanwhile is seen, and keeps it.
+-- After the events were locked: a run that was started again for one of them meanwhile is seen, and keeps it. What waits in
+-- a batch or a debounce, or was in one, is kept for its run.
 delete from event
 where id in (select v.id from v)
   and not exists (select 1 from run where run.event_id = event.id)
+  and not exists (select 1 from gathered where gathered.event_id = event.id)
 returning id
