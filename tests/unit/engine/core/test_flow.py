@@ -61,12 +61,17 @@ def test_of_a_large_rate_each_start_counts_to_the_end_of_its_span() -> None:
 def test_the_largest_limit_that_is_exact() -> None:
     times = [0] + [500] * (RATE_LOG_MAX - 1)
 
-    assert admitted([*times, 999, 1_000, 1_000], limit=RATE_LOG_MAX, period_ms=1_000) == [
+    assert admitted([*times, 59_999, 60_000, 60_000], limit=RATE_LOG_MAX, period_ms=60_000) == [
         *[True] * RATE_LOG_MAX,
         False,
         True,
         False,
     ]
+
+
+def test_starts_before_the_clock_was_set_back_count_as_if_they_were_now() -> None:
+    assert admitted([0, 10, 10, 0, 999, 1_000], limit=3, period_ms=1_000) == [True, True, True, False, False, True]
+    assert admitted([0, 10, 10, -9_000, -8_001, -8_000], limit=3, period_ms=1_000) == [*[True] * 3, False, False, True]
 
 
 def test_a_throttle_starts_a_burst_and_then_one_each_interval() -> None:
