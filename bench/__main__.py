@@ -4,6 +4,7 @@
     ./dev bench --rounds 3 noop steps3
     ./dev bench --signed                    with signing keys, in production mode
     ./dev bench --db postgres               on a private PostgreSQL, a database each; with replicas and statements
+    ./dev bench blocked waits resolve       waits and flow control under load
     ./dev bench --db postgres replicas --replicas 1,2
 
 Both servers run at once but only one is measured at a time, in turns, so that a noisy machine is noisy for both. The
@@ -26,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import replicas
+from bench import flow, replicas
 from bench.server import YARDSTICK, Server, floor, idle, stepwell
 from bench.statements import LOG_SETTINGS, counted
 from tests.postgres import Postgres, system, wheel
@@ -191,6 +192,9 @@ def main() -> int:
                 after, rss_after_mb = idle(ours, IDLE_S)
                 print(f"\nidle: {used:.2f} % of a core, {rss_mb:.0f} MB; ", end="")
                 print(f"after the load {after:.2f} %, {rss_after_mb:.0f} MB", flush=True)
+        cases = [workload for workload in options.workloads if workload in flow.CASES]
+        if cases:
+            flow.report(create_database, folder, cases, is_signed=options.signed)
         if postgres is not None and "statements" in options.workloads:
             db = create_database("statements")
             with stepwell(db, folder, is_signed=options.signed) as ours:
@@ -219,7 +223,7 @@ class Options(argparse.Namespace):
 
 def parsed() -> Options:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    known = [*WORKLOADS, *POSTGRES_WORKLOADS]
+    known = [*WORKLOADS, *flow.CASES, *POSTGRES_WORKLOADS]
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(known)}; default all")
     parser.add_argument("--db", choices=("sqlite", "postgres"), default="sqlite", help="default sqlite")
     parser.add_argument("--rounds", type=int, default=5)
@@ -233,7 +237,7 @@ def parsed() -> Options:
     )
     parser.add_argument("--texts", action="store_true", help="show which statements were counted")
     options = parser.parse_args(namespace=Options())
-    possible = known if options.db == "postgres" else [*WORKLOADS]
+    possible = known if options.db == "postgres" else [*WORKLOADS, *flow.CASES]
     options.workloads = options.workloads or possible
     unknown = sorted(set(options.workloads) - set(possible))
     if unknown:

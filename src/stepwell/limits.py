@@ -91,6 +91,7 @@ FETCH_ERROR_CHARS_MAX: Final = 16 * KIB  # of a refusal's text, which an error h
 # The store.
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
 CLAIM_BATCH_MAX: Final = 200
+WAITS_ENDED_MAX: Final = 500  # waits that events end in one transaction: more would hold up the commits of others
 TAKE_OVER_S: Final = 10.0  # after which a dead replica's work goes on elsewhere; the default of a setting
 RETENTION_MS: Final = 30 * DAY_MS  # how long what has ended is kept; the default of a setting
 RETENTION_MS_MIN: Final = HOUR_MS  # a send that is tried again must find its event

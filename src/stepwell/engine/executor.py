@@ -163,6 +163,10 @@ class Queue(Protocol):
         """Note a gathering, and when it is due."""
         ...
 
+    def sweep(self) -> None:
+        """Note that an event ends more waits than one transaction should."""
+        ...
+
     def room(self, keys: Sequence[str]) -> None:
         """Note concurrency keys that have room again."""
         ...
@@ -720,6 +724,8 @@ class Executor:
             self._queue.inserted(TIMERS, now)
         if result.gathering_due is not None:
             self._queue.gathered(result.gathering_due)
+        if result.is_swept:
+            self._queue.sweep()
 
     def _started(self, start: Start, event: bytes, result: Result, events: Sequence[bytes] = ()) -> None:
         run, job = start.run, start.job

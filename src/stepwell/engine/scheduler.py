@@ -38,6 +38,7 @@ from stepwell.store.interface import (
     News,
     Result,
     Store,
+    SweepRequest,
     TickRequest,
     Verdict,
     Want,
@@ -79,6 +80,7 @@ class Scheduler:
         self._reloading = asyncio.Lock()
         self._wakes = asyncio.Event()
         self._is_busy = False
+        self._is_sweeping = False
 
     async def start(self) -> None:
         """Learn what waits in the queue."""
@@ -92,6 +94,7 @@ class Scheduler:
             if due_at is not None:
                 self.notice(partition, due_at)
         self.gathered(await self._store.next_gathering_due())
+        self._is_sweeping |= await self._store.has_sweeps()
 
     def recheck(self) -> None:
         """Look at what had no room again: limits may have changed, or word of room been lost."""
@@ -115,6 +118,11 @@ class Scheduler:
         if due_at is not None and (self._gathering_due is None or due_at < self._gathering_due):
             self._gathering_due = due_at
             self._wakes.set()
+
+    def sweep(self) -> None:
+        """Note that an event ends more waits than one transaction should."""
+        self._is_sweeping = True
+        self._wakes.set()
 
     def room(self, keys: Sequence[str]) -> None:
         """Note concurrency keys that have room again, and tell the others, whose jobs may wait for it."""
@@ -153,7 +161,11 @@ class Scheduler:
     def is_idle(self) -> bool:
         """Tell that nothing is due now and nothing is being claimed. What waits for room is for others to let go on."""
         now = self._clock.now()
-        return not self._is_busy and self._line.is_idle(now) and min(self._schedule_at, self._gathering_at) > now
+        return (
+            not (self._is_busy or self._is_sweeping)
+            and self._line.is_idle(now)
+            and min(self._schedule_at, self._gathering_at) > now
+        )
 
     def next_due_after(self, now: int) -> int | None:
         """Return when something is due next, leaving out what is due already and waits for a slot."""
@@ -176,6 +188,7 @@ class Scheduler:
                 self._is_busy = True
                 await self._tick(executor)
                 await self._fire(executor)
+                await self._sweep(executor)
                 await self._claim(executor)
             except StoreClosed:
                 return
@@ -197,7 +210,7 @@ class Scheduler:
     async def _wait(self) -> None:
         """Sleep until something is due that there is a slot for, or will be by then."""
         now = self._clock.now()
-        if self._line.has_turn(self._slots.free, now):
+        if self._is_sweeping or self._line.has_turn(self._slots.free, now):
             await asyncio.sleep(0)
             return
         next_at = self._line.next_at()
@@ -255,6 +268,23 @@ class Scheduler:
             self._line.set(partition, min(known) if known else None, now)
             if known and min(known) <= now and self._slots.free(self._registries.lane(partition)) == 0:
                 self._tell(News({partition: min(known)}))
+
+    # -- sweeps -------------------------------------------------------------------------------------------------
+
+    async def _sweep(self, executor: Executor) -> None:
+        """End some of the waits that an event ends which are too many for one transaction; then others have their turn."""
+        if not self._is_sweeping:
+            return
+        self._is_sweeping = False
+
+        def done(result: Result) -> None:
+            executor.took_in((), result)
+
+        try:
+            await self._store.submit(SweepRequest(self._clock.now(), done))
+        except StoreError:
+            self._is_sweeping = True
+            raise
 
     # -- gatherings ---------------------------------------------------------------------------------------------
 

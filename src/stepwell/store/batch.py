@@ -54,6 +54,7 @@ from stepwell.store.interface import (
     Result,
     SettingRequest,
     SignalRequest,
+    SweepRequest,
     SyncRequest,
     TickRequest,
     Verdict,
@@ -70,7 +71,16 @@ from stepwell.store.rows import (
     new_run_row,
     step_row,
 )
-from stepwell.store.waiting import Found, find_parents, match_events, open_waits, resolve, signal_conflicts, signal_memo
+from stepwell.store.waiting import (
+    Found,
+    find_parents,
+    match_events,
+    open_waits,
+    resolve,
+    signal_conflicts,
+    signal_memo,
+    sweep,
+)
 
 Plan: TypeAlias = Generator[Statement, Sequence[Row], None]
 """Yields statements; is sent their rows."""
@@ -128,6 +138,7 @@ class Batch:
         jobs += yield from self._take_in()
         yield from self._release()
         jobs += yield from self._match()
+        jobs += yield from self._sweep()
         yield from self._insert_jobs(jobs)
         yield from self._each(SignalRequest, self._signal)
         yield from self._resolve()
@@ -175,6 +186,7 @@ class Batch:
             else:
                 taken.add(run.id)
                 accepted.append((index, request))
+        accepted = yield from self._let_sweeps_go_first(accepted)
         ended = [
             (job.run_id, job.id, job.owner, job.generation)
             for _, request in accepted
@@ -201,6 +213,27 @@ class Batch:
                 self._lose(index, request, lost)
         if lost:
             yield Statement("attempt_insert", [attempt_row(attempt) for attempt in lost])
+        return kept
+
+    def _let_sweeps_go_first(
+        self, commits: list[tuple[int, CommitRequest]]
+    ) -> Generator[Statement, Sequence[Row], list[tuple[int, CommitRequest]]]:
+        """Refuse time-outs of waits that an event may end which came in time, and whose sweep isn't there yet."""
+        timing_out = [
+            (job.run_id, job.id)
+            for _, request in commits
+            if (job := request.transition.job) is not None and job.kind is JobKind.WAIT and job.memo is None
+        ]
+        if not timing_out:
+            return commits
+        early = {(row[0], row[1]) for row in (yield Statement("wait_swept", sorted(timing_out)))}
+        kept: list[tuple[int, CommitRequest]] = []
+        for index, request in commits:
+            job = request.transition.job
+            if job is not None and (job.run_id, job.id) in early:
+                self.results[index] = _STALE
+            else:
+                kept.append((index, request))
         return kept
 
     def _lose(self, index: int, request: CommitRequest, lost: list[Attempt]) -> None:
@@ -388,11 +421,27 @@ class Batch:
         if not self._awaited:
             return []
         indexes = {event.id: index for index, event in self._awaited}
-        found, cancels = yield from match_events([event for _, event in self._awaited])
-        self._found += [(indexes[one.resolved_by], one) for one in found if one.resolved_by is not None]
+        matched = yield from match_events([event for _, event in self._awaited])
+        self._found += [(indexes[one.resolved_by], one) for one in matched.found if one.resolved_by is not None]
         first = self._awaited[0][0]
-        self._resume(first, [job.run_id for job in cancels])
-        return [(first, job) for job in cancels]
+        if matched.is_swept:
+            self.results[first] = self.results[first]._replace(is_swept=True)
+        self._resume(first, [job.run_id for job in matched.cancels])
+        return [(first, job) for job in matched.cancels]
+
+    def _sweep(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
+        """Go on with a sweep; returns the jobs that cancel runs."""
+        jobs: list[tuple[int, Job]] = []
+        for index, request in enumerate(self._requests):
+            if isinstance(request, SweepRequest):
+                matched = yield from sweep()
+                if matched is None:
+                    continue
+                self._found += [(index, one) for one in matched.found]
+                jobs += [(index, job) for job in matched.cancels]
+                self.results[index] = self.results[index]._replace(is_swept=True)
+                self._resume(index, [job.run_id for job in matched.cancels])
+        return jobs
 
     def _signal(self, index: int, request: SignalRequest) -> Plan:
         rows = yield Statement("wait_signal", [(request.environment, request.name)])
@@ -607,7 +656,7 @@ def _now_of(request: Request) -> int | None:
     match request:
         case CommitRequest():
             return request.transition.at
-        case IngestRequest() | TickRequest() | FireRequest() | SignalRequest():
+        case IngestRequest() | TickRequest() | FireRequest() | SignalRequest() | SweepRequest():
             return request.now
         case _:
             return None

@@ -237,6 +237,13 @@ class SignalRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class SweepRequest(NamedTuple):
+    """Go on with ending waits that an event ends which are too many for one transaction. Idempotent."""
+
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
 class PauseRequest(NamedTuple):
     """Pause a function, or let it go on (None). Stale when ``revision`` isn't the environment's."""
 
@@ -271,6 +278,7 @@ Request: TypeAlias = (
     | SyncRequest
     | FireRequest
     | SignalRequest
+    | SweepRequest
     | PauseRequest
     | DropRequest
     | SettingRequest
@@ -344,6 +352,8 @@ class Result(NamedTuple):
     """When the first of these is due."""
     resumed: tuple[RunId, ...] = ()
     """Runs that a request let go on: they have a due job among the timers now."""
+    is_swept: bool = False
+    """There are more waits to end than were: a sweep ends them."""
     signalled: RunId | None = None
     """The run that got the signal."""
     duplicate: frozenset[EventId] = frozenset()
@@ -519,6 +529,10 @@ class Store(Protocol):
 
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         """Return all schedules of an environment's functions."""
+        ...
+
+    async def has_sweeps(self) -> bool:
+        """Tell whether events have waits to end that were too many for one transaction."""
         ...
 
     async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:

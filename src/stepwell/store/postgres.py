@@ -203,6 +203,9 @@ class PostgresStore:
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         return await self._read(lambda: read.load_schedules(environment))
 
+    async def has_sweeps(self) -> bool:
+        return await self._read(read.has_sweeps)
+
     async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:
         return await self._read(lambda: read.due_gatherings(now, limit))
 

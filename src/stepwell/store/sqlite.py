@@ -200,6 +200,9 @@ class SQLiteStore:
     async def load_schedules(self, environment: EnvironmentId) -> list[Schedule]:
         return await self._read(read.load_schedules(environment))
 
+    async def has_sweeps(self) -> bool:
+        return await self._read(read.has_sweeps())
+
     async def due_gatherings(self, *, now: int, limit: int) -> list[tuple[Gathering, list[Event]]]:
         return await self._read(read.due_gatherings(now, limit))
 

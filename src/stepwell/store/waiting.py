@@ -6,7 +6,7 @@ claimed. Event, time-out and cancel compete for one conditional update of the jo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,9 +15,9 @@ from ulid import base32
 from stepwell.engine.core.condition import holds, value_at
 from stepwell.engine.core.model import Event, Job, JobKind, Resolution, Wait, WaitKind
 from stepwell.engine.core.partition import TIMERS
-from stepwell.limits import LOOK_BACK_EVENTS_MAX
+from stepwell.limits import LOOK_BACK_EVENTS_MAX, WAITS_ENDED_MAX
 from stepwell.protocol.canonical import encode_text
-from stepwell.protocol.ids import EnvironmentId, EventId, JobId, RunId
+from stepwell.protocol.ids import EventId, JobId, RunId
 from stepwell.store.query import Statement
 from stepwell.store.rows import Row, wait_row
 
@@ -108,50 +108,120 @@ def _first_ulid(at_ms: int) -> str:
     return base32.encode(at_ms.to_bytes(6, "big") + bytes(10))
 
 
-def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], tuple[list[Found], list[Job]]]:
-    """Find what events resolve, each wait by the first of them, and the jobs that cancel runs.
+class Matched(NamedTuple):
+    """What events end: waits that are found, and jobs that cancel runs, whose rules are taken already."""
 
-    The rules that cancel are taken here; the waits are only found.
-    """
+    found: list[Found]
+    cancels: list[Job]
+    is_swept: bool = False
+    """There are too many for one transaction: they are left to sweeps."""
+
+
+def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], Matched]:
+    """Find what events end, each wait by the first of them."""
     names = sorted({(event.environment, event.name) for event in events})
-    paths: dict[tuple[EnvironmentId, str], list[str]] = {}
+    bodies = {event.id: msgspec.json.decode(event.body) for event in events}
+    if (yield Statement("sweep_pending", names)):
+        return (yield from _leave_to_sweeps(events))
+    paths: dict[tuple[str, str], list[str]] = {}
     for environment, name, path in (yield Statement("wait_paths", names)):
         paths.setdefault((environment, name), []).append(path)
-    bodies = [msgspec.json.decode(event.body) for event in events]
-    keys: list[list[tuple[str, str, str, str]]] = []
-    for event, body in zip(events, bodies, strict=True):
-        own: list[tuple[str, str, str, str]] = []
-        for path in paths.get((event.environment, event.name), ()):
-            value = value_at(body, path) if path else ""
-            if value or not path:
-                own.append((event.environment, event.name, path, value))
-        keys.append(own)
-    wanted = sorted({key for own in keys for key in own})
+    keys = {
+        event.id: [
+            (event.environment, event.name, path, value)
+            for path, value in _values(bodies[event.id], paths.get((event.environment, event.name), ()))
+        ]
+        for event in events
+    }
+    wanted = sorted({key for own in keys.values() for key in own})
     if not wanted:
-        return [], []
+        return Matched([], [])
+    rows = yield Statement("wait_match", wanted, {"limit": WAITS_ENDED_MAX + 1})
+    if len(rows) > WAITS_ENDED_MAX:
+        return (yield from _leave_to_sweeps(events))
     waiting: dict[tuple[str, str, str, str], list[Row]] = {}
-    for row in (yield Statement("wait_match", wanted)):
-        waiting.setdefault((row[0], row[1], row[2], row[3]), []).append(row)
-    found: dict[tuple[RunId, JobId], Found] = {}
-    cancels: dict[tuple[RunId, JobId], int] = {}
-    for event, body, own in zip(events, bodies, keys, strict=True):
-        for key in own:
-            for row in waiting.get(key, ()):
-                run_id, job_id, kind, condition, expires_at = row[4:]
-                if (run_id, job_id) in found or (run_id, job_id) in cancels or expires_at <= event.received_at:
-                    continue
-                if not holds(condition, body, now_ms=event.received_at):
-                    continue
-                if kind == WaitKind.CANCEL:
-                    cancels[(run_id, job_id)] = event.received_at
-                else:
-                    found[(run_id, job_id)] = Found(run_id, job_id, None, event.id)
-    jobs: list[Job] = []
-    if cancels:
-        # Taken first: of two events that cancel a run by one rule, one gets it.
-        for run_id, job_id in (yield Statement("wait_take", sorted(cancels))):
-            jobs.append(_cancel_job(run_id, job_id, cancels[(run_id, job_id)]))
-    return list(found.values()), jobs
+    for row in rows:
+        waiting.setdefault((row[0], row[1], row[2], row[3]), []).append(row[4:])
+    matching = _Matching()
+    for event in events:
+        for key in keys[event.id]:
+            matching.add(event.id, event.received_at, bodies[event.id], waiting.get(key, ()))
+    return (yield from matching.take())
+
+
+def _leave_to_sweeps(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], Matched]:
+    yield Statement("sweep_insert", [(event.id, event.environment, event.name, event.received_at) for event in events])
+    return Matched([], [], is_swept=True)
+
+
+def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
+    """Go on with the oldest sweep; None when there is none for this replica."""
+    rows = yield Statement("sweep_next")
+    if not rows:
+        return None
+    event_id, environment, name, received_at, after_path, after_run_id, after_job_id, body = rows[0]
+    event = msgspec.json.decode(body)
+    paths = sorted(row[2] for row in (yield Statement("wait_paths", [(environment, name)])))
+    matching = _Matching()
+    left = WAITS_ENDED_MAX
+    place = (after_path, after_run_id, after_job_id)
+    for path, value in _values(event, [path for path in paths if path >= after_path]):
+        place = (path, *(place[1:] if path == place[0] else ("", "")))
+        found = yield Statement(
+            "wait_sweep",
+            parameters={
+                "environment": environment,
+                "name": name,
+                "path": path,
+                "value": value,
+                "run_id": place[1],
+                "job_id": place[2],
+                "received_at": received_at,
+                "limit": left,
+            },
+        )
+        matching.add(EventId(event_id), received_at, event, found)
+        left -= len(found)
+        if left == 0:
+            parameters = {"event_id": event_id, "path": path, "run_id": found[-1][0], "job_id": found[-1][1]}
+            yield Statement("sweep_move", parameters=parameters)
+            break
+    else:
+        yield Statement("sweep_end", parameters={"event_id": event_id})
+    return (yield from matching.take())
+
+
+def _values(event: Mapping[str, object], paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what an event has at the paths by which waits are found; nothing for what no wait can have."""
+    return [(path, value) for path in paths if (value := value_at(event, path)) or not path]
+
+
+class _Matching:
+    """Events and the waits that may be for them."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[RunId, JobId], Found] = {}
+        self._cancels: dict[tuple[RunId, JobId], int] = {}
+
+    def add(self, event_id: EventId, received_at: int, event: Mapping[str, object], rows: Iterable[Row]) -> None:
+        for run_id, job_id, kind, condition, expires_at in rows:
+            key = (run_id, job_id)
+            if key in self._found or key in self._cancels or expires_at <= received_at:
+                continue
+            if not holds(condition, event, now_ms=received_at):
+                continue
+            if kind == WaitKind.CANCEL:
+                self._cancels[key] = received_at
+            else:
+                self._found[key] = Found(run_id, job_id, None, event_id)
+
+    def take(self) -> Generator[Statement, Sequence[Row], Matched]:
+        """Take the rules that cancel first: of two events that cancel a run by one rule, one gets it."""
+        jobs: list[Job] = []
+        if self._cancels:
+            taken = yield Statement("wait_take", sorted(self._cancels))
+            jobs = [_cancel_job(run_id, job_id, self._cancels[run_id, job_id]) for run_id, job_id in taken]
+        return Matched(list(self._found.values()), jobs)
 
 
 def _cancel_job(run_id: RunId, job_id: JobId, at: int) -> Job:

@@ -35,7 +35,7 @@ select environment, name, path from found where path is not null
 
 -- name: wait_match
 -- rows: environment text, name text, path text, value text
--- Served by wait_match. The condition is for the rules to look at.
+-- Served by wait_match. The condition is for the rules to look at; where there are more than the limit, it's for sweeps.
 select wait.environment, wait.name, wait.path, wait.value, wait.run_id, wait.job_id, wait.kind, wait.condition,
   wait.expires_at
 from v
@@ -44,6 +44,60 @@ join wait on wait.environment = v.environment
   and wait.path = v.path
   and wait.value = v.value
 where wait.kind <> 'signal'
+limit :limit
+
+-- name: wait_sweep
+-- Served by wait_match: waits of one path and value, from a place on.
+select run_id, job_id, kind, condition, expires_at
+from wait
+where environment = :environment
+  and name = :name
+  and path = :path
+  and value = :value
+  and (run_id, job_id) > (:run_id, :job_id)
+  and kind <> 'signal'
+  and created_at <= :received_at
+order by run_id, job_id
+limit :limit
+
+-- name: wait_swept
+-- rows: run_id text, job_id text
+-- Those waits that an event may end which came before their time-out, and whose turn it isn't yet.
+select wait.run_id, wait.job_id
+from v
+join wait on wait.run_id = v.run_id
+  and wait.job_id = v.job_id
+join sweep on sweep.environment = wait.environment
+  and sweep.name = wait.name
+where wait.kind = 'event'
+  and sweep.received_at < wait.expires_at
+
+-- name: sweep_pending
+-- rows: environment text, name text
+select distinct sweep.environment, sweep.name
+from v
+join sweep on sweep.environment = v.environment
+  and sweep.name = v.name
+
+-- name: sweep_insert
+-- rows: event_id text, environment text, name text, received_at bigint
+insert into sweep (event_id, environment, name, received_at, after_path, after_run_id, after_job_id)
+select v.event_id, v.environment, v.name, v.received_at, '', '', ''
+from v
+
+-- name: sweep_move
+update sweep
+set after_path = :path,
+  after_run_id = :run_id,
+  after_job_id = :job_id
+where event_id = :event_id
+
+-- name: sweep_end
+delete from sweep
+where event_id = :event_id
+
+-- name: sweep_exists
+select exists (select 1 from sweep)
 
 -- name: wait_signal
 -- rows: environment text, name text

@@ -220,8 +220,22 @@ create table wait (
   primary key (run_id, job_id)
 );
 
-create index wait_match on wait (environment, name, path, value) where kind <> 'signal';
+create index wait_match on wait (environment, name, path, value, run_id, job_id) where kind <> 'signal';
 create index wait_signal on wait (environment, name) where kind = 'signal';
+
+-- Events that end more waits than one transaction should: the rest of them, from a place on (design 5.6). Later events of
+-- the name get in line, so that the first match wins; waits of the name don't time out meanwhile.
+create table sweep (
+  event_id text collate "C" primary key,
+  environment text collate "C" not null,
+  name text collate "C" not null,
+  received_at bigint not null,
+  after_path text collate "C" not null,
+  after_run_id text collate "C" not null,
+  after_job_id text collate "C" not null
+);
+
+create index sweep_name on sweep (environment, name, event_id);
 
 -- Signals that were sent before anybody waited for them, and are to be kept.
 create table signal (
