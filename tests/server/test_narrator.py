@@ -11,18 +11,20 @@ import msgspec
 import pytest
 import structlog
 
-from stepwell.engine.core.model import Attempt, Function, Intake, Outcome, Run, RunStatus, Transition
+from stepwell.engine.core.model import Attempt, Function, Intake, Outcome, Run, RunStatus, Start, Transition
 from stepwell.engine.core.registration import plan_sync
-from stepwell.engine.core.trigger import Registry, invoked_event, start
+from stepwell.engine.core.trigger import Registry, invoked_event, start, start_job
 from stepwell.protocol.ids import AppId, AttemptId, EnvironmentId, EventId, FunctionId, RunId
 from stepwell.protocol.sync import FunctionConfig, read_sync
 from stepwell.server.ingest import read_events
 from stepwell.server.narrator import Narrator
 from stepwell.server.settings import Settings
+from stepwell.store.interface import Result, Verdict
 from tests.server.fake_app import registration
 from tests.server.world import DEV, PRODUCTION, T0, World, error, function_json, ops, ran, result, sleep, steps_done
 
 ENVIRONMENT = EnvironmentId("dev")
+TAKEN = Result(Verdict.COMMITTED)
 
 
 class Stream(io.StringIO):
@@ -50,8 +52,9 @@ def intake_of(name: str, *functions: Function, **event: Any) -> Intake:
         environment=ENVIRONMENT,
         now=T0,
     )
-    runs = tuple(Run(RunId(f"R{f.slug}"), ENVIRONMENT, f.id, 1, made.id, T0) for f in functions)
-    return Intake(event=made, runs=runs)
+    runs = (Run(RunId(f"R{f.slug}"), ENVIRONMENT, f.id, 1, made.id, T0) for f in functions)
+    starts = tuple(Start(run, start_job(run, f, due_at=T0)) for run, f in zip(runs, functions, strict=True))
+    return Intake(event=made, starts=starts)
 
 
 def ended(status: RunStatus, output: bytes = b"null", **more: Any) -> Transition:
@@ -80,10 +83,12 @@ async def test_an_event_says_what_it_starts() -> None:
 
     said = await rows(
         lambda narrator: (
-            narrator.took_in(intake_of("a", f, g), [f, g], frozenset()),
-            narrator.took_in(intake_of("b"), [], frozenset()),
-            narrator.took_in(intake_of("c", f, ts=T0 + 3_600_000), [f], frozenset()),
-            narrator.took_in(intake_of("d", f, g, id="e1"), [f, g], frozenset([RunId("Rf")])),
+            narrator.took_in(intake_of("a", f, g), [f, g], TAKEN),
+            narrator.took_in(intake_of("b"), [], TAKEN),
+            narrator.took_in(intake_of("c", f, ts=T0 + 3_600_000), [f], TAKEN),
+            narrator.took_in(
+                intake_of("d", f, g, id="e1"), [f, g], TAKEN._replace(skipped={RunId("Rf"): "duplicate_event_id"})
+            ),
         )
     )
 
@@ -99,7 +104,7 @@ async def test_an_event_says_what_it_starts() -> None:
 async def test_many_functions_are_not_all_named() -> None:
     many = [function_of(f"f{number}") for number in range(7)]
 
-    assert await rows(lambda narrator: narrator.took_in(intake_of("a", *many), many, frozenset())) == [
+    assert await rows(lambda narrator: narrator.took_in(intake_of("a", *many), many, TAKEN)) == [
         "event a starts f0, f1, f2, f3 and 3 more"
     ]
 
@@ -111,8 +116,8 @@ async def test_internal_events_are_said_where_they_start_something() -> None:
 
     said = await rows(
         lambda narrator: (
-            narrator.took_in(invoked, [f], frozenset()),
-            narrator.took_in(Intake(event=event), [], frozenset()),
+            narrator.took_in(invoked, [f], TAKEN),
+            narrator.took_in(Intake(event=event), [], TAKEN),
         )
     )
 
@@ -198,7 +203,7 @@ async def test_of_very_much_the_rest_is_counted() -> None:
 
     def tell(narrator: Narrator) -> None:
         for _ in range(3_000):
-            narrator.took_in(intake_of("a", f), [f], frozenset())
+            narrator.took_in(intake_of("a", f), [f], TAKEN)
             narrator.changed(done, f)
 
     said = await rows(tell)
@@ -228,7 +233,7 @@ async def test_quiet_says_only_what_concerns_the_server() -> None:
     f = function_of("f")
 
     def tell(narrator: Narrator) -> None:
-        narrator.took_in(intake_of("a", f), [f], frozenset())
+        narrator.took_in(intake_of("a", f), [f], TAKEN)
         narrator.changed(ended(RunStatus.COMPLETED), f)
         narrator.note("listening")
         narrator.warn("sync failed")
@@ -243,7 +248,7 @@ async def test_payloads_are_never_shown() -> None:
 
     text = await told(
         lambda narrator: (
-            narrator.took_in(intake_of("a", f, data={"card": "4111"}), [f], frozenset()),
+            narrator.took_in(intake_of("a", f, data={"card": "4111"}), [f], TAKEN),
             narrator.changed(ended(RunStatus.COMPLETED, b'{"card":"4111"}'), f),
         )
     )
@@ -252,7 +257,7 @@ async def test_payloads_are_never_shown() -> None:
 
 
 async def test_what_comes_from_outside_cannot_drive_the_terminal() -> None:
-    text = await told(lambda narrator: narrator.took_in(intake_of("a\x1b[2J\r\nb\x9b"), [], frozenset()))
+    text = await told(lambda narrator: narrator.took_in(intake_of("a\x1b[2J\r\nb\x9b"), [], TAKEN))
 
     assert text.count("\n") == 1
     assert not {"\x1b", "\r", "\x9b"} & set(text)
@@ -275,7 +280,7 @@ async def test_a_new_day_has_a_line() -> None:
         for day in range(3):
             intake = intake_of("a")
             event = msgspec.structs.replace(intake.event, received_at=T0 + day * 86_400_000)
-            narrator.took_in(Intake(event=event), [], frozenset())
+            narrator.took_in(Intake(event=event), [], TAKEN)
 
     text = await told(tell)
 
@@ -316,7 +321,7 @@ async def test_production_logs_failures_and_syncs_only() -> None:
 
     entries = await logged(
         lambda narrator: (
-            narrator.took_in(intake_of("a", f), [f], frozenset()),
+            narrator.took_in(intake_of("a", f), [f], TAKEN),
             narrator.changed(ended(RunStatus.COMPLETED), f),
             narrator.changed(running, f),
             narrator.changed(ended(RunStatus.FAILED, b'{"name":"E","message":"no"}'), f),

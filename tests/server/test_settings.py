@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from ulid import ULID
 
+from stepwell.engine.transport.fetch import Fetcher
 from stepwell.engine.transport.http import HttpTransport
 from stepwell.engine.watch import NoWatcher
 from stepwell.errors import ConfigError
@@ -95,7 +96,9 @@ def test_the_database_is_shown_without_its_password(settings: Settings, shown: s
 def test_a_server_keeps_history_as_long_as_its_settings_say() -> None:
     settings = Settings(is_dev=True, function_retention_ms=(("app-f", HOUR_MS), ("app-g", None)))
 
-    engine = make_engine(checked(settings), Path("unused.db"), HttpTransport(), NoWatcher())
+    engine = make_engine(
+        checked(settings), Path("unused.db"), HttpTransport(), NoWatcher(), Fetcher(allows_private=True)
+    )
 
     janitor = engine._janitor
     assert janitor is not None
@@ -103,7 +106,8 @@ def test_a_server_keeps_history_as_long_as_its_settings_say() -> None:
 
 
 def test_ids_are_made_by_the_databases_time_where_that_is_behind() -> None:
-    engine = make_engine(checked(Settings(is_dev=True)), Path("unused.db"), HttpTransport(), NoWatcher())
+    settings = checked(Settings(is_dev=True))
+    engine = make_engine(settings, Path("unused.db"), HttpTransport(), NoWatcher(), Fetcher(allows_private=True))
 
     now = engine.clock.now() - 2 * HOUR_MS
     engine.clock.set(now, engine.clock.elapsed())

@@ -26,6 +26,7 @@ from stepwell.server.context import Context
 from stepwell.server.main import make_app
 from stepwell.server.register import apply_sync
 from stepwell.server.settings import Settings
+from stepwell.store.interface import Result
 from stepwell.store.sqlite import SQLiteStore
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -63,7 +64,7 @@ class Signals:
         self.transitions: list[Transition] = []
         self._happened = asyncio.Event()
 
-    def took_in(self, intake: Intake, functions: Sequence[Function], skipped: frozenset[RunId]) -> None:
+    def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
         self._happened.set()
 
     def changed(self, transition: Transition, function: Function) -> None:

@@ -283,7 +283,7 @@ class Promises:
             since = free_since[job] = self._free_since.get(job, world.loop.time())
             if max(due_at, world.now() - round((world.loop.time() - since) * 1000)) <= world.now() - LOOK_S * 1000:
                 for replica in world.serving:
-                    if self._is_well(replica, LOOK_S) and replica.engine.free_calls(partition):
+                    if self._is_well(replica, LOOK_S) and _has_slot(replica, partition):
                         found.add(f"job {job} is due, and replica {replica.number} doesn't take it")
         self._free_since = free_since
         return found
@@ -314,6 +314,10 @@ class Promises:
         if world.query("select 1 from job"):
             world.fail("at rest, there are jobs left")
         Account(world).check()
+
+
+def _has_slot(replica: Replica, partition: str) -> bool:
+    return replica.engine._slots.free(replica.engine.registries.lane(partition)) > 0
 
 
 def _app_of(call: OutgoingCall) -> str:

@@ -144,7 +144,7 @@ class Machine:
         self.policy = policy or Policy()
         self.now = T0
         self.chance = 0.0
-        run = new_run(self.event, self.function, now=T0, run_id=RunId(ulid(1, "R")))
+        run = new_run(self.event, self.function, now=T0, run_id=RunId(ulid(1, "R")), partition=self.function.id)
         self.state = RunState(run, self.event.body, (), [start_job(run, self.function, due_at=T0)])
         self.transitions: list[Transition] = []
         self._stacks_seen: dict[str, int] = {}

@@ -250,9 +250,7 @@ def test_a_step_that_is_not_found_is_tried_again() -> None:
     assert "code changed" in machine.run.output.decode()
 
 
-@pytest.mark.parametrize(
-    "code", ["WaitForEvent", "InvokeFunction", "AIGateway", "Gateway", "WaitForSignal", "Nonsense"]
-)
+@pytest.mark.parametrize("code", ["DeferAdd", "DeferAbort", "SyncRunComplete", "Nonsense"])
 def test_an_op_that_the_server_cannot_do_fails_the_run_and_says_so(code: str) -> None:
     machine = Machine()
 

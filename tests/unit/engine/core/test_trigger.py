@@ -125,8 +125,8 @@ def test_an_event_starts_a_queued_run_with_a_job_for_each_function() -> None:
         (two.id, 3, event.id, RunStatus.QUEUED),
     ]
     assert [(job.run_id, job.partition, job.kind, job.due_at, job.max_attempts) for job in intake.jobs] == [
-        (intake.runs[0].id, "app", JobKind.DISCOVER, T0, 1),
-        (intake.runs[1].id, "other", JobKind.DISCOVER, T0, 5),
+        (intake.runs[0].id, one.id, JobKind.DISCOVER, T0, 1),
+        (intake.runs[1].id, two.id, JobKind.DISCOVER, T0, 5),
     ]
     assert len({run.id for run in intake.runs}) == 2
 
@@ -153,7 +153,7 @@ def test_an_event_that_starts_nothing_is_an_intake_all_the_same() -> None:
 
 
 def test_a_rerun_names_the_run_that_it_repeats() -> None:
-    run = new_run(event_of(), function_of(), now=T0, run_id=RunId(ulid(2)), again=RunId(ulid(1)))
+    run = new_run(event_of(), function_of(), now=T0, run_id=RunId(ulid(2)), partition="", again=RunId(ulid(1)))
 
     assert run.original_run_id == ulid(1)
 
