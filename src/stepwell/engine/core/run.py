@@ -303,8 +303,10 @@ class _Change:
     """The transition of one reply while it is being computed."""
 
     def __init__(self, state: RunState, job: Job, function: Function, answered: Answered, policy: Policy) -> None:
-        # A call that reported steps meanwhile has its retries unused.
-        self.state, self.job, self.function, self.policy = state, state.jobs.get(job.id, job), function, policy
+        # A call that reported steps meanwhile has its retries unused. Another lease of the job is none of this one's.
+        held = state.jobs.get(job.id)
+        job = held if held is not None and held.generation == job.generation else job
+        self.state, self.job, self.function, self.policy = state, job, function, policy
         self.answered = answered
         self.at = answered.ended_at
         run = state.run
