@@ -91,7 +91,7 @@ async def test_the_schema_checks_itself(database: Database, status: str, ended_a
     def insert(status: str, ended_at: str, output: str) -> str:
         return (
             "insert into run values ('01R00000000000000000000001','dev','f',1,'e',"
-            f"'{status}',0,-1,0,1,null,{ended_at},{output},null,null)"
+            f"'{status}',0,-1,0,1,null,{ended_at},{output},null,null,'f',null,null,0)"
         )
 
     with pytest.raises((sqlite3.IntegrityError, asyncpg.CheckViolationError)):

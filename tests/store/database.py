@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 import msgspec
@@ -25,9 +25,11 @@ from stepwell.engine.core.model import (
     Run,
     Transition,
 )
+from stepwell.engine.core.partition import parse
 from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry, start
+from stepwell.engine.wants import want
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, ReplicaId, RunId
 from stepwell.store.interface import (
@@ -41,13 +43,17 @@ from stepwell.store.interface import (
     Store,
     SyncRequest,
     Verdict,
+    Want,
 )
 from stepwell.store.migrate_postgres import connected, migrate_postgres
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_link import numbered
 from stepwell.store.sqlite import SQLiteStore
 from tests.postgres import Postgres
-from tests.unit.engine.making import DEV, T0, ulid
+from tests.unit.engine.making import DEV, T0, function_of, ulid
+
+QUEUE: Final = function_of().id
+"""The partition of a function without limits is named for it: that of ``app-f``."""
 
 
 class Database(Protocol):
@@ -238,10 +244,15 @@ class Worker:
 
     def intake(self, event: Event, *, is_leased: bool = False) -> Intake:
         intake = start(event, self.registry, now=self.now, new_id=self.new_id)
-        if not is_leased:
-            return intake
-        jobs = tuple(self.leased(job) if job.due_at <= self.now else job for job in intake.jobs)
-        return msgspec.structs.replace(intake, jobs=jobs)
+        return self.leased_intake(intake) if is_leased else intake
+
+    def leased_intake(self, intake: Intake) -> Intake:
+        """Have the first jobs of an intake leased to this replica, those that are due."""
+        starts = tuple(
+            msgspec.structs.replace(found, job=self.leased(found.job)) if found.job.due_at <= self.now else found
+            for found in intake.starts
+        )
+        return msgspec.structs.replace(intake, starts=starts)
 
     def leased(self, job: Job) -> Job:
         return msgspec.structs.replace(
@@ -267,8 +278,18 @@ class Worker:
     async def state(self, run_id: RunId) -> RunState:
         return (await self.store.load_runs([run_id]))[run_id]
 
-    async def claim(self, partition: str = "app", limit: int = 10) -> list[Claimed]:
-        return list((await self.store.submit(ClaimRequest([(partition, limit)], self.now))).claimed)
+    def claiming(self, *partitions: str, limit: int = 10) -> ClaimRequest:
+        """Make a claim of partitions, within the limits of their functions."""
+        wants: list[Want] = []
+        for partition in partitions:
+            function = self.registry.by_id.get(parse(partition).function_id)
+            wanted = want(partition, limit, function, function and self.registry.rules(function))
+            if wanted is not None:
+                wants.append(wanted)
+        return ClaimRequest(wants, self.now)
+
+    async def claim(self, *partitions: str, limit: int = 10) -> list[Claimed]:
+        return list((await self.store.submit(self.claiming(*(partitions or (QUEUE,)), limit=limit))).claimed)
 
     def transition(self, state: RunState, job: Job, reply: Reply, *, is_leased: bool = False) -> Transition:
         answered = Answered(

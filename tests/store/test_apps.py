@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from stepwell.engine.core.model import Function, Intake, Tick
+from stepwell.engine.core.model import Function, Tick
 from stepwell.engine.core.trigger import start
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import (
@@ -130,8 +130,7 @@ def tick_of(
 ) -> Tick:
     event = event_of(number, "inngest/scheduled.timer")
     intake = start(event, worker.registry, now=worker.now, new_id=worker.new_id, only=function)
-    intake = Intake(event=intake.event, runs=intake.runs, jobs=tuple(worker.leased(job) for job in intake.jobs))
-    return Tick(function.id, cron, seen_at, seen_at + HOUR, intake)
+    return Tick(function.id, cron, seen_at, seen_at + HOUR, worker.leased_intake(intake))
 
 
 def ticking(worker: Worker, *ticks: Tick, revision: int | None = None) -> TickRequest:

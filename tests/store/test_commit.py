@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stepwell.engine.core.model import Event, JobKind, Outcome, RunStatus
+from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import attempt_id
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import internal_event, start
@@ -49,7 +50,7 @@ async def test_a_run_goes_through_all_its_steps(worker: Worker) -> None:
     [claimed] = await worker.claim()
     transition = await worker.reply(run.id, claimed.job, ops(op("Sleep", "nap", value="1h")))
     worker.now += 3_600_000
-    [claimed] = await worker.claim()
+    [claimed] = await worker.claim(TIMERS)
     assert claimed.job.kind is JobKind.TIMER
     assert (await worker.fire(run.id, claimed.job)).verdict is Verdict.COMMITTED
     [claimed] = await worker.claim()
@@ -252,7 +253,7 @@ async def test_follow_ups_are_inserted_leased(worker: Worker) -> None:
 
     step, timer = transition.jobs
     assert committed.leased == {(run.id, step.id)}
-    assert await worker.store.next_due(["app"]) == [("app", timer.due_at)]
+    assert await worker.store.next_due([TIMERS]) == [(TIMERS, timer.due_at)]
 
 
 async def test_a_retry_is_the_same_job_due_later(worker: Worker) -> None:

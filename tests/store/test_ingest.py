@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from stepwell.engine.core.model import Event, RunStatus
+from stepwell.engine.core.model import Event, Intake, RunStatus
 from stepwell.errors import StoreError
 from stepwell.limits import EVENT_ID_WINDOW_MS
+from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import Result, RunFilter, Verdict
-from tests.store.database import Database, Worker
+from tests.store.database import QUEUE, Database, Worker
 from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid
 
 
@@ -70,7 +71,7 @@ async def test_a_leased_job_is_one_that_nobody_else_claims(worker: Worker) -> No
 
     assert job.owner == worker.store.replica_id
     assert await worker.claim() == []
-    assert await worker.store.next_due(["app"]) == [("app", None)]
+    assert await worker.store.next_due([QUEUE]) == [(QUEUE, None)]
 
 
 async def test_a_batch_that_was_planned_with_older_functions_is_stale_and_changes_nothing(worker: Worker) -> None:
@@ -144,7 +145,7 @@ async def test_a_second_event_with_the_same_id_is_stored_and_its_run_is_skipped_
     result, [intake] = await worker.ingest(event_of(2, id="order-1"), is_leased=True)
 
     run = intake.runs[0]
-    assert result.skipped == {run.id}
+    assert result.skipped == {run.id: "duplicate_event_id"}
     assert result.leased == frozenset()
     assert await worker.store.load_event(intake.event.id) is not None
     state = await worker.state(run.id)
@@ -194,7 +195,7 @@ async def test_the_window_is_that_of_one_function(worker: Worker) -> None:
     result, [intake] = await worker.ingest(event_of(2, id="order-1"))
 
     by_function = {run.function_id: run.id for run in intake.runs}
-    assert result.skipped == {by_function[function_of().id]}
+    assert result.skipped == {by_function[function_of().id]: "duplicate_event_id"}
     assert sorted(await statuses(worker)) == ["queued", "queued", "skipped"]
 
 
@@ -219,11 +220,18 @@ async def test_a_run_that_is_started_again_for_a_stored_event_is_not_skipped(wor
 # -- atomicity ------------------------------------------------------------------------------------------------------
 
 
+def with_run_id(intake: Intake, id: RunId) -> Intake:
+    """Give the one run of an intake the id of another run."""
+    [found] = intake.starts
+    run = msgspec.structs.replace(found.run, id=id)
+    return msgspec.structs.replace(intake, starts=(msgspec.structs.replace(found, run=run),))
+
+
 async def test_one_offending_request_fails_alone(worker: Worker, database: Database) -> None:
     """The batch is tried again in halves until the offender is alone."""
     good = [worker.intake(event_of(number)) for number in range(1, 8)]
     bad = worker.intake(event_of(9))
-    bad = msgspec.structs.replace(bad, runs=(msgspec.structs.replace(bad.runs[0], id=good[0].runs[0].id),))
+    bad = with_run_id(bad, good[0].runs[0].id)
     intakes = [*good[:4], bad, *good[4:]]
 
     results = await worker.submit_together([worker.ingestion(intake) for intake in intakes])
@@ -237,7 +245,7 @@ async def test_one_offending_request_fails_alone(worker: Worker, database: Datab
 
 async def test_a_request_is_whole_or_nothing(worker: Worker) -> None:
     good, bad = worker.intake(event_of(1)), worker.intake(event_of(2))
-    bad = msgspec.structs.replace(bad, runs=(msgspec.structs.replace(bad.runs[0], id=good.runs[0].id),))
+    bad = with_run_id(bad, good.runs[0].id)
 
     with pytest.raises(StoreError):
         await worker.store.submit(worker.ingestion(good, bad))

@@ -127,11 +127,13 @@ def test_a_million_sleepers_do_not_slow_a_claim(tmp_path: Path) -> None:
         """
         with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
         insert into job
-        select printf('%026d', i), '0.0', 'app', 'timer', 's', '', '', 0, 1, 0, 0, 0, 1000000 + i, 1, null, 0, null
+        select printf('%026d', i), '0.0', 'app', 'timer', 's', '', '', 0, 1, 0, 0, 0, 1000000 + i, 1, null, 0, null,
+          null, null, null
         from n
         """
     )
     claim = QUERIES["job_claim"]
+    values = {"owner": "me", "now": 500, "partition": "app", "later": "app", "limit": 10}
     steps = 0
 
     def count() -> int:
@@ -140,9 +142,7 @@ def test_a_million_sleepers_do_not_slow_a_claim(tmp_path: Path) -> None:
         return 0
 
     db.set_progress_handler(count, 100)
-    rows = db.execute(
-        claim.sqlite(), [{"owner": "me", "now": 500, "partition": "app", "limit": 10}[key] for key in claim.parameters]
-    ).fetchall()
+    rows = db.execute(claim.sqlite(), [values[key] for key in claim.parameters]).fetchall()
     due = db.execute(QUERIES["job_next_due"].sqlite(1), ["app"]).fetchone()
     db.set_progress_handler(None, 0)
     db.close()

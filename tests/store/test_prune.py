@@ -12,14 +12,15 @@ import asyncpg
 import pytest
 
 from stepwell.engine.core.model import Intake, JobKind
-from stepwell.engine.core.trigger import new_run, start_job
+from stepwell.engine.core.partition import TIMERS
+from stepwell.engine.core.trigger import start_again
 from stepwell.engine.janitor import Retention
 from stepwell.errors import StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import EventKey, Pruned, PruneRequest, Store, Verdict
-from tests.store.database import Database, PostgresDatabase, Worker
+from tests.store.database import QUEUE, Database, PostgresDatabase, Worker
 from tests.store.past import KEPT_MS, LATE_MS, Past, Watched
 from tests.unit.engine.making import function_of, op, ops, result
 
@@ -348,9 +349,15 @@ async def test_a_late_reply_to_a_pruned_run_changes_nothing(past: Past) -> None:
 def again(past: Past, original: Any) -> Intake:
     """Start a run once more, as ``Engine.rerun`` does."""
     function = past.worker.registry.by_id[original.run.function_id]
-    run = new_run(original.event, function, now=past.now, run_id=RunId(past.new_id()), again=original.run.id)
-    job = past.worker.leased(start_job(run, function, due_at=past.now))
-    return Intake(event=original.event, runs=(run,), jobs=(job,), is_stored=True)
+    found = start_again(
+        original.event,
+        function,
+        past.worker.registry,
+        now=past.now,
+        run_id=RunId(past.new_id()),
+        again=original.run.id,
+    )
+    return past.worker.leased_intake(Intake(original.event, (found,), is_stored=True))
 
 
 async def test_a_run_whose_event_was_pruned_does_not_start_again(past: Past) -> None:
@@ -516,7 +523,7 @@ async def a_day(past: Past, *, number: int) -> None:
         await _replied(past, [sleeping], ops(op("Sleep", "nap", value="40d")))
     await _replied(past, after, result(b"1"))
     past.now += DAY_MS // 2
-    while due := [claimed.job for claimed in await worker.claim()]:  # whoever slept enough
+    while due := [claimed.job for claimed in await worker.claim(TIMERS, QUEUE)]:  # whoever slept enough
         for job in due:
             if job.kind is JobKind.TIMER:
                 await worker.fire(job.run_id, job)

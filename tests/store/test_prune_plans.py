@@ -36,7 +36,7 @@ select 'E' || lpad(i::text, 25, '0'), 'dev', 'a', 'x', i, i, 0, 'x', null
 from generate_series(1, {ROWS}) as i;
 insert into run
 select 'R' || lpad(i::text, 25, '0'), 'dev', 'f' || (i % 10), 1, 'E' || lpad(i::text, 25, '0'), 'completed', 3, 1, 0,
-  i, i, i, 'x', null, null
+  i, i, i, 'x', null, null, 'f', null, null, 0
 from generate_series(1, {ROWS}) as i;
 insert into step
 select 'R' || lpad(i::text, 25, '0'), 's', 1, 'op', 't', 'm', null, 1, 2, null

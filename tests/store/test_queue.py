@@ -6,9 +6,11 @@ import msgspec
 
 from stepwell.engine.core.model import Job
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import ClaimRequest, ReleaseRequest, Result
-from tests.store.database import Database, Worker
+from stepwell.store.interface import ClaimRequest, ReleaseRequest, Result, Want
+from tests.store.database import QUEUE, Database, Worker
 from tests.unit.engine.making import T0, error, event_of, function_of, op, ops
+
+OTHER = function_of("other-g").id
 
 
 async def queued(worker: Worker, count: int, *, first: int = 1) -> list[Job]:
@@ -49,7 +51,7 @@ async def test_a_job_that_is_not_due_waits(worker: Worker) -> None:
     await worker.ingest(event_of(ts=T0 + 60_000))
 
     assert await worker.claim() == []
-    assert await worker.store.next_due(["app"]) == [("app", T0 + 60_000)]
+    assert await worker.store.next_due([QUEUE]) == [(QUEUE, T0 + 60_000)]
 
     worker.now = T0 + 60_000
     assert len(await worker.claim()) == 1
@@ -57,7 +59,7 @@ async def test_a_job_that_is_not_due_waits(worker: Worker) -> None:
 
 async def test_a_job_is_claimed_once(worker: Worker) -> None:
     await queued(worker, 3)
-    claims = [ClaimRequest([("app", 2)], worker.now) for _ in range(3)]
+    claims = [worker.claiming(QUEUE, limit=2) for _ in range(3)]
 
     results = await worker.submit_together(claims)
 
@@ -69,31 +71,32 @@ async def test_partitions_do_not_disturb_each_other(worker: Worker) -> None:
     await worker.sync("other", function_of("other-g", app="other"))
     await worker.ingest(*(event_of(number) for number in range(1, 6)))
 
-    found = await worker.store.submit(ClaimRequest([("app", 2), ("other", 4), ("nobody", 3)], worker.now))
+    wants = [Want(QUEUE, 2, QUEUE), Want(OTHER, 4, OTHER), Want("nobody", 3, "nobody")]
+    found = await worker.store.submit(ClaimRequest(wants, worker.now))
 
     partitions = [claim.job.partition for claim in found.claimed]
-    assert (partitions.count("app"), partitions.count("other")) == (2, 4)
-    assert dict(found.next_due) == {"app": T0, "other": T0, "nobody": None}
-    assert sorted(await worker.store.partitions()) == ["app", "other"]
+    assert (partitions.count(QUEUE), partitions.count(OTHER)) == (2, 4)
+    assert dict(found.next_due) == {QUEUE: T0, OTHER: T0, "nobody": None}
+    assert sorted(await worker.store.partitions()) == [QUEUE, OTHER]
 
 
 async def test_a_claim_with_no_room_tells_the_next_due_time_only(worker: Worker) -> None:
     await queued(worker, 1)
 
-    found = await worker.store.submit(ClaimRequest([("app", 0)], worker.now))
+    found = await worker.store.submit(worker.claiming(QUEUE, limit=0))
 
     assert found.claimed == []
-    assert found.next_due == [("app", T0 + 1)]
+    assert found.next_due == [(QUEUE, T0 + 1)]
 
 
 async def test_partitions_are_those_with_jobs_that_nobody_has(worker: Worker) -> None:
     assert await worker.store.partitions() == []
     await queued(worker, 1)
     await worker.ingest(event_of(9, ts=T0 + 99_000))
-    assert await worker.store.partitions() == ["app"]
+    assert await worker.store.partitions() == [QUEUE]
 
     await worker.claim()
-    assert await worker.store.partitions() == ["app"]  # the one that is due later
+    assert await worker.store.partitions() == [QUEUE]  # the one that is due later
 
     worker.now = T0 + 99_000
     await worker.claim()
@@ -130,7 +133,7 @@ async def test_a_job_of_another_partition_does_not_stand_in_the_way(worker: Work
 
     result, [intake] = await worker.ingest(event_of(2, ts=worker.now), is_leased=True)
 
-    other = next(job for job in intake.jobs if job.partition == "other")
+    other = next(job for job in intake.jobs if job.partition == OTHER)
     assert result.leased == {(other.run_id, other.id)}
 
 
@@ -202,7 +205,7 @@ async def test_releasing_twice_changes_nothing(worker: Worker, database: Databas
 async def test_a_release_and_a_claim_of_one_transaction_hand_the_job_over(worker: Worker) -> None:
     _, job = await worker.run(event_of())
 
-    _, found = await worker.submit_together([ReleaseRequest([job]), ClaimRequest([("app", 1)], worker.now)])
+    _, found = await worker.submit_together([ReleaseRequest([job]), worker.claiming(QUEUE, limit=1)])
 
     assert isinstance(found, Result)
     assert [claim.job.id for claim in found.claimed] == [job.id]

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from stepwell.engine.core.model import Outcome
+from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import attempt_id
 from stepwell.errors import StoreError
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import ClaimRequest, Fenced, SettingRequest
+from stepwell.store.interface import Fenced, SettingRequest
 from stepwell.store.sqlite import SQLiteStore, _Checkpointer
-from tests.store.database import Database, SQLiteDatabase, Worker
+from tests.store.database import QUEUE, Database, SQLiteDatabase, Worker
 from tests.unit.engine.making import T0, event_of, function_of, op, ops, step_id
 
 
@@ -33,7 +34,7 @@ async def test_what_was_committed_is_there_after_a_restart(worker: Worker, datab
     state = await again.state(run.id)
     assert (state.run, state.memo, state.jobs) == (before.run, before.memo, before.jobs)
     assert list(again.registry.by_slug) == ["app-f"]
-    assert await again.store.next_due(await again.store.partitions()) == [("app", T0)]
+    assert await again.store.next_due(await again.store.partitions()) == [(QUEUE, T0), (TIMERS, T0 + 3_600_000)]
 
 
 async def test_jobs_of_the_dead_are_released_with_a_new_generation_and_their_attempts_kept_as_lost(
@@ -70,7 +71,7 @@ async def test_a_sleep_that_was_about_to_end_is_no_lost_attempt(worker: Worker, 
     run, job = await worker.run(event_of())
     await worker.reply(run.id, job, ops(op("Sleep", "nap", value="1h")))
     worker.now += 3_600_000
-    await worker.claim()
+    await worker.claim(TIMERS)
     await database.crash(worker.store)
 
     again = Worker(await database.open("replica-2"))
@@ -129,7 +130,7 @@ async def test_a_replica_that_was_declared_dead_writes_nothing(worker: Worker, d
     for request in (
         worker.commit(transition),
         worker.ingestion(worker.intake(event_of(2))),
-        ClaimRequest([("app", 1)], worker.now),
+        worker.claiming(QUEUE, limit=1),
         SettingRequest("a", "1"),
     ):
         with pytest.raises(Fenced):
