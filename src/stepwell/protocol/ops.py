@@ -39,6 +39,10 @@ _BY_NAME: Final = {code.value.lower(): code for code in OpCode}
 RACE: Final = "race"
 """The value of ``opts.parallelMode`` that makes each op of a group trigger its own discovery (protocol 4.10)."""
 
+CLOSES: Final = "closes"
+"""An option of ours, of any op: ids of steps that have lost a race of their run. Nobody wants their results any more, so
+the server may drop what it has to do for them. A server that doesn't know it drops it when the run ends."""
+
 
 class Op(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One op. ``data`` stays undecoded; ``opts`` and ``error`` are read by the rule of the op."""

@@ -282,11 +282,11 @@ class Handler:
             replay = SyncReplay(assignment, execution.memo, functools.partial(wait_in, loop), execution.checkpoints)
             return await in_thread(self._execute_sync, execution, replay)
         async_replay = AsyncReplay(assignment, execution.memo, in_thread, execution.checkpoints)
-        step = Step(async_replay, self._app.client)
+        step = Step(async_replay, self._app.client, execution.events)
         return await async_replay.run(lambda: function.call(self._values(execution, step)))
 
     def _execute_sync(self, execution: Execution, replay: SyncReplay) -> Outcome:
-        step = SyncStep(replay, self._app.client)
+        step = SyncStep(replay, self._app.client, execution.events)
         return replay.run(lambda: execution.function.call(self._values(execution, step)))
 
     def _values(self, execution: Execution, step: Step | SyncStep) -> dict[Source, object]:

@@ -17,12 +17,11 @@ from stepwell.limits import RETRY_AFTER_MS_MAX, STEP_OUTPUT_BYTES_MAX
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import StepId
-from stepwell.protocol.ops import RACE, Op, OpCode
+from stepwell.protocol.ops import CLOSES, RACE, Op, OpCode
 from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.wanted import Wanted
 
 TRACEBACK_CHARS_MAX: Final = 32_768
-CLOSES: Final = "closes"
 _OURS: Final = ("stepwell.sdk.", "concurrent.futures.")
 
 
@@ -117,10 +116,7 @@ def failed(id: StepId, wanted: Wanted, error: BaseException, *, is_last: bool) -
 
 
 def closing(outcome: Outcome, lost: Sequence[StepId]) -> Outcome:
-    """Add to the first op which steps have lost their race: nobody wants their results any more.
-
-    An option of ours: servers that don't know it drop them when the function ends.
-    """
+    """Add to the first op which steps have lost their race."""
     if not lost or not isinstance(outcome, Found) or not outcome.ops:
         return outcome
     first, *others = outcome.ops

@@ -30,6 +30,7 @@ from stepwell.sdk.fetch import AiFormat, FetchResponse, as_response, fetching, i
 from stepwell.sdk.race import entrants, race
 from stepwell.sdk.wait import (
     OnConflict,
+    Received,
     Signal,
     Since,
     as_event,
@@ -120,9 +121,11 @@ class Step(_Tools):
     ...     user, plan = await asyncio.gather(step.run("user", load_user, event), step.run("plan", load_plan, event))
     """
 
-    def __init__(self, steps: AsyncSteps, sender: AsyncSender) -> None:
+    def __init__(self, steps: AsyncSteps, sender: AsyncSender, events: Iterable[Event] = ()) -> None:
+        """``events`` are those that the run is for."""
         self._steps = steps
         self._sender = sender
+        self._received = Received(events)
         self.ai = Ai(steps)
 
     @overload
@@ -179,11 +182,13 @@ class Step(_Tools):
         ``match="data.orderId"`` takes only one that has the same value there as the run's own event; ``if_`` is a CEL
         expression on both, ``event`` and ``async``: ``"async.data.cents > event.data.cents"``.
 
-        An event that was sent since the run was queued counts, too, so that one which comes before its wait isn't missed;
-        with ``since=None`` only what comes from now on does.
+        An event that was sent since the run was queued counts, too, so that one which comes before its wait isn't missed,
+        unless the run has had it already; with ``since=None`` only what comes from now on does.
         """
-        wanted = waiting_for_event(id, event, match=match, if_=if_, timeout=timeout, since=since)
-        return as_event(await self._steps.step(wanted))
+        wanted = waiting_for_event(
+            id, event, match=match, if_=if_, timeout=timeout, since=since, received=self._received
+        )
+        return as_event(await self._steps.step(wanted), self._received)
 
     @overload
     async def invoke(
@@ -294,9 +299,11 @@ class Step(_Tools):
 class SyncStep(_Tools):
     """The step tools of plain (``def``) handlers: the same, without ``await``."""
 
-    def __init__(self, steps: SyncSteps, sender: SyncSender) -> None:
+    def __init__(self, steps: SyncSteps, sender: SyncSender, events: Iterable[Event] = ()) -> None:
+        """``events`` are those that the run is for."""
         self._steps = steps
         self._sender = sender
+        self._received = Received(events)
         self.ai = SyncAi(steps)
 
     @overload
@@ -338,8 +345,10 @@ class SyncStep(_Tools):
         since: Since = "run_start",
     ) -> Event | None:
         """Wait for the next event of a name, as ``Step.wait_for_event`` does."""
-        wanted = waiting_for_event(id, event, match=match, if_=if_, timeout=timeout, since=since)
-        return as_event(self._steps.step(wanted))
+        wanted = waiting_for_event(
+            id, event, match=match, if_=if_, timeout=timeout, since=since, received=self._received
+        )
+        return as_event(self._steps.step(wanted), self._received)
 
     @overload
     def invoke(

@@ -7,7 +7,7 @@ it (4.4). Wrong use raises ``StepUsageError`` with the step's id.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -38,6 +38,24 @@ class Signal(msgspec.Struct, frozen=True):
     data: Json = None
 
 
+class Received:
+    """Which events a run has had: a wait that looks back passes over them, so that waits in a loop get each event once."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._ids: dict[str, dict[str, None]] = {}
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Note an event that the run has had."""
+        if event.id:
+            self._ids.setdefault(event.name, {})[event.id] = None
+
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of those of one name, in the order in which they came."""
+        return list(self._ids.get(name, ()))
+
+
 def sleeping(id: str, duration: Duration) -> Wanted:
     """Ask for a sleep."""
     return Wanted(id, asked=Asked(OpCode.SLEEP, name=_text(id, duration, "sleeps")))
@@ -55,9 +73,16 @@ def sleeping_until(id: str, time: datetime.datetime | str) -> Wanted:
 
 
 def waiting_for_event(
-    id: str, event: str, *, match: str | None, if_: str | None, timeout: Duration, since: Since
+    id: str,
+    event: str,
+    *,
+    match: str | None,
+    if_: str | None,
+    timeout: Duration,
+    since: Since,
+    received: Received,
 ) -> Wanted:
-    """Ask for the next event of a name."""
+    """Ask for the next event of a name; with ``since``, which is an option of ours, for one that was there before, too."""
     if not _is_name(event, EVENT_NAME_CHARS_MAX):
         raise StepUsageError(
             f"step {id!r} waits for the event {event!r}; give the name of one, of up to {EVENT_NAME_CHARS_MAX} characters"
@@ -73,12 +98,18 @@ def waiting_for_event(
         opts["if"] = expression
     if since is not None:
         opts["since"] = since
+        if seen := received.ids(event):
+            opts["seen"] = seen
     return Wanted(id, asked=Asked(OpCode.WAIT_FOR_EVENT, opts, event))
 
 
-def as_event(memo: Json) -> Event | None:
-    """Read what came of a wait for an event; None when its time ran out."""
-    return None if memo is None else from_json(memo)
+def as_event(memo: Json, received: Received) -> Event | None:
+    """Read what came of a wait for an event, and note it; None when its time ran out."""
+    if memo is None:
+        return None
+    event = from_json(memo)
+    received.add(event)
+    return event
 
 
 def waiting_for_signal(id: str, signal: str, *, timeout: Duration, on_conflict: OnConflict, takes_kept: bool) -> Wanted:

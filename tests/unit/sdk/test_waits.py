@@ -321,6 +321,42 @@ async def test_a_step_that_cannot_be_fails_the_run_for_good_with_its_name(
     assert message in answer.body["message"]
 
 
+@pytest.mark.parametrize("is_plain", [False, True], ids=["async", "plain"])
+async def test_a_wait_that_looks_back_names_the_events_that_the_run_has_had(is_plain: bool) -> None:
+    """Else waits in a loop would get the first event again and again."""
+    sw = new_app()
+
+    @sw.function("async", on="chat")
+    async def f(step: Step) -> None:
+        for _ in range(2):
+            await step.wait_for_event("next", "chat", timeout="1d")
+        await step.wait_for_event("paid", "paid", timeout="1d")
+        await step.wait_for_event("new", "chat", timeout="1d", since=None)
+        await step.wait_for_event("next", "chat", timeout="1d")
+
+    @sw.function("plain", on="chat")
+    def g(step: SyncStep) -> None:
+        for _ in range(2):
+            step.wait_for_event("next", "chat", timeout="1d")
+        step.wait_for_event("paid", "paid", timeout="1d")
+        step.wait_for_event("new", "chat", timeout="1d", since=None)
+        step.wait_for_event("next", "chat", timeout="1d")
+
+    event = {"name": "chat", "id": "e0", "ts": 1, "data": {}}
+    given = {"next": {**event, "id": "e1"}, "new": {**event, "id": "e2"}}
+    run = PretendRun(sw, "plain" if is_plain else "async", event=event, given=given)
+
+    await run.end()
+
+    assert [op.option("seen") for answer in run.answers for op in answer.ops] == [
+        ["e0"],
+        ["e0", "e1"],
+        None,
+        None,
+        ["e0", "e1", "e2"],
+    ]
+
+
 async def test_waits_that_begin_together_are_asked_for_together() -> None:
     sw = new_app()
 
