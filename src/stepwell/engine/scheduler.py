@@ -16,7 +16,7 @@ import structlog
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.cron import parse_cron
-from stepwell.engine.core.model import Tick
+from stepwell.engine.core.model import Function, Tick
 from stepwell.engine.core.trigger import Registry, internal_event, start, start_gathered
 from stepwell.engine.executor import Executor
 from stepwell.engine.ids import IdSource
@@ -26,7 +26,7 @@ from stepwell.engine.waiting_line import WaitingLine
 from stepwell.errors import CronError, StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import CLAIM_BATCH_MAX
 from stepwell.protocol.canonical import encode
-from stepwell.protocol.duration import time_text
+from stepwell.protocol.duration import duration_ms, time_text
 from stepwell.protocol.event import TIMER
 from stepwell.protocol.ids import EnvironmentId
 from stepwell.store.interface import (
@@ -373,5 +373,21 @@ class Scheduler:
             event_id=at_text,
         )
         intake = start(event, registry, now=now, new_id=self._ids, only=function)
+        jitter_ms = _jitter_ms(function, schedule.cron)
+        if jitter_ms:
+            delay_ms = self._ids.chance.randrange(jitter_ms)
+            starts = tuple(
+                msgspec.structs.replace(one, job=msgspec.structs.replace(one.job, due_at=one.job.due_at + delay_ms))
+                for one in intake.starts
+            )
+            intake = msgspec.structs.replace(intake, starts=starts)
         intake = executor.lease_intake(intake, now)
         return Tick(schedule.function_id, schedule.cron, schedule.next_at, next_at, intake)
+
+
+def _jitter_ms(function: Function, cron: str) -> int:
+    """Return by how much at most the runs of a schedule start later than their time."""
+    for trigger in function.config.triggers:
+        if trigger.cron == cron and trigger.jitter:
+            return duration_ms(trigger.jitter)
+    return 0

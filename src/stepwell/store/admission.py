@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
-from stepwell.engine.core.flow import gather, is_full, rate_limit
+from stepwell.engine.core.flow import gather, is_full, rate_expiry, rate_limit
 from stepwell.engine.core.model import Event, Gathering, GatherKind, Job, JobKind, Run, SingletonMode, Start
 from stepwell.engine.core.partition import TIMERS
 from stepwell.limits import EVENT_ID_WINDOW_MS
@@ -128,7 +128,7 @@ def _limit_rates(asked: Sequence[Asked], admitted: Admitted) -> Generator[Statem
         key = _rate_key(one.start)
         at = one.event.received_at
         states[key], is_admitted = rate_limit(states.get(key), limit=rate.limit, period_ms=rate.period_ms, now=at)
-        expiries[key] = at + rate.period_ms
+        expiries[key] = rate_expiry(states[key], period_ms=rate.period_ms)
         if not is_admitted:
             admitted.skipped[one.start.run.id] = RATE_LIMITED
     yield Statement("flow_save", [(key, states[key], expiries[key]) for key in keys])

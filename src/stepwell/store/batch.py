@@ -526,7 +526,7 @@ class Batch:
             for request in self._requests
             if isinstance(request, ReleaseRequest)
             for job in request.jobs
-            if _has_limits(job.partition)
+            if _has_limits(job.partition) or not job.partition  # of an orphan it isn't known
         ]
         if slots:
             yield Statement("slot_free", sorted(slots))
