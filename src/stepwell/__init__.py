@@ -21,7 +21,8 @@ from stepwell.sdk.event import Event
 from stepwell.sdk.fetch import FetchResponse
 from stepwell.sdk.flow import Batch, CancelOn, Concurrency, Debounce, RateLimit, Singleton, Throttle, Timeouts
 from stepwell.sdk.function import Failure, Function, Run
-from stepwell.sdk.step import Step, SyncStep
+from stepwell.sdk.step import Step
+from stepwell.sdk.step_sync import SyncStep
 from stepwell.sdk.trigger import cron, trigger
 from stepwell.sdk.wait import Signal
 

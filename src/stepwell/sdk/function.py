@@ -22,7 +22,8 @@ from stepwell.protocol.event import FAILED
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.sync import FunctionConfig, Retries, Runtime, StepConfig, Trigger
 from stepwell.sdk.event import Event, as_object, from_json
-from stepwell.sdk.step import Step, SyncStep
+from stepwell.sdk.step import Step
+from stepwell.sdk.step_sync import SyncStep
 
 H_co = TypeVar("H_co", bound=Callable[..., Any], covariant=True)
 

@@ -42,7 +42,8 @@ from stepwell.sdk.registration import (
 )
 from stepwell.sdk.replay import AsyncReplay
 from stepwell.sdk.replay_sync import SyncReplay
-from stepwell.sdk.step import Step, SyncStep
+from stepwell.sdk.step import Step
+from stepwell.sdk.step_sync import SyncStep
 from stepwell.sdk.threads import in_loop, in_thread, wait, wait_in
 from stepwell.sdk.version import SDK
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import stepwell
-from stepwell.sdk import app, step
+from stepwell.sdk import app, step, step_sync
 from stepwell.sdk.version import SDK, VERSION
 
 PUBLIC = {
@@ -53,9 +53,9 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_the_examples_in_docstrings_run() -> None:
-    found = [doctest.testmod(module) for module in (app, step)]
+    found = [doctest.testmod(module) for module in (app, step, step_sync)]
 
-    assert [result.failed for result in found] == [0, 0]
+    assert [result.failed for result in found] == [0, 0, 0]
     assert all(result.attempted for result in found)
 
 
