@@ -11,7 +11,7 @@ import msgspec
 from stepwell.engine.core.model import Attempt, Function, Intake, Job, Outcome, Reply, Transition
 from stepwell.engine.core.run import attempt_id, cancel, fire
 from stepwell.engine.core.state import RunState
-from stepwell.engine.intake import take_in_drafts
+from stepwell.engine.intake import take_in
 from stepwell.protocol.ids import RunId
 from stepwell.store.interface import CommitRequest, ReapRequest, Request, Result, Verdict
 from tests.isolation.world import SteppedStore, World
@@ -100,8 +100,11 @@ def cancelling(worker: Worker) -> Compute:
 
 def commit_request(worker: Worker, transition: Transition) -> CommitRequest:
     """Make the commit of a transition, with the events that it sends and what they start."""
-    intakes = take_in_drafts(transition, worker.registry, now=worker.now, new_id=worker.new_id)
-    return worker.commit(transition, *intakes, revision=worker.registry.revision if transition.events else None)
+    function = worker.registry.by_id[transition.run.function_id]
+    taken = take_in(transition, worker.registry, function, now=worker.now, new_id=worker.new_id)
+    transition = msgspec.structs.replace(transition, resolutions=(*transition.resolutions, *taken.resolutions))
+    asks = bool(transition.events or transition.invocations)
+    return worker.commit(transition, *taken.intakes, revision=worker.registry.revision if asks else None)
 
 
 async def commit(worker: Worker, state: RunState, compute: Compute) -> Verdict:

@@ -203,8 +203,7 @@ async def tick(worker: Worker, number: int) -> list[Result]:
             function = worker.registry.by_id[due.function_id]
             event = event_of(number, "inngest/scheduled.timer")
             intake = start(event, worker.registry, now=worker.now, new_id=worker.new_id, only=function)
-            jobs = tuple(worker.leased(job) for job in intake.jobs)
-            intake = msgspec.structs.replace(intake, jobs=jobs)
+            intake = worker.leased_intake(intake)
             ticks.append(Tick(function.id, due.cron, due.next_at, due.next_at + HOUR, intake))
         if not ticks:
             return results

@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from stepwell.engine.core.model import Job, JobKind
+from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import attempt_id
 from stepwell.protocol.ids import RunId
 from stepwell.store.interface import (
     BeatRequest,
     Claimed,
-    ClaimRequest,
     Fenced,
     LeaveRequest,
     ReapRequest,
@@ -37,7 +37,7 @@ from tests.isolation.acting import (
 )
 from tests.isolation.stepping import Order
 from tests.isolation.world import Case, World
-from tests.store.database import Worker
+from tests.store.database import QUEUE, Worker
 from tests.unit.engine.making import event_of, op, ops, step_id
 
 
@@ -231,7 +231,7 @@ async def two_claims(world: World) -> Case:
     """Claim/claim: no job is leased twice; one that nobody got is told of, and got by the next claim."""
     one, two = await begin(world, "one", "two")
     jobs = await free_jobs(one, 3)
-    request = ClaimRequest([("app", 2)], one.now)
+    request = one.claiming(QUEUE, limit=2)
 
     async def promise(order: Order) -> None:
         first, second = order.results
@@ -247,7 +247,7 @@ async def two_claims_of_less(world: World) -> Case:
     """Claim/claim that leave a job: at least one of them hears that there is one."""
     one, two = await begin(world, "one", "two")
     jobs = await free_jobs(one, 3)
-    request = ClaimRequest([("app", 1)], one.now)
+    request = one.claiming(QUEUE, limit=1)
 
     async def promise(order: Order) -> None:
         first, second = order.results
@@ -278,7 +278,7 @@ async def a_claim_and_the_reaper(world: World) -> Case:
         await reap(two)
         assert len(await two.claim()) == 2
 
-    return Case([lambda: one.store.submit(ClaimRequest([("app", 9)], one.now)), lambda: reap(two)], promise)
+    return Case([lambda: one.store.submit(one.claiming(QUEUE, TIMERS, limit=9)), lambda: reap(two)], promise)
 
 
 async def a_claim_and_the_reaper_of_another(world: World) -> Case:
@@ -296,7 +296,7 @@ async def a_claim_and_the_reaper_of_another(world: World) -> Case:
         assert await jobs_of(world) == [(run.id, job.id, owner, generation, 1)]
         # Who came too early looks again, since the reaper tells all that there is work.
 
-    return Case([lambda: one.store.submit(ClaimRequest([("app", 9)], one.now)), lambda: reap(two)], promise)
+    return Case([lambda: one.store.submit(one.claiming(QUEUE, TIMERS, limit=9)), lambda: reap(two)], promise)
 
 
 async def an_ingest_and_a_claim(world: World) -> Case:
@@ -319,7 +319,7 @@ async def an_ingest_and_a_claim(world: World) -> Case:
     return Case(
         [
             lambda: one.store.submit(one.ingestion(intake)),
-            lambda: two.store.submit(ClaimRequest([("app", 9)], two.now)),
+            lambda: two.store.submit(two.claiming(QUEUE, TIMERS, limit=9)),
         ],
         promise,
     )
@@ -406,7 +406,7 @@ async def an_adoption_and_a_commit(world: World) -> Case:
         return await work_on_what_is_due()
 
     async def work_on_what_is_due() -> tuple[Result, Verdict | None]:
-        found = await again.store.submit(ClaimRequest([("app", 9)], again.now))
+        found = await again.store.submit(again.claiming(QUEUE, limit=9))
         for claimed in found.claimed:
             newest = await again.state(run.id)
             reply = ops(op("StepRun", "a", data=2))
@@ -417,7 +417,7 @@ async def an_adoption_and_a_commit(world: World) -> Case:
         late, (found, adopted) = order.results
         if late is Verdict.LOST and adopted is None:
             # The late commit was looking at the row, so the claim passed it over, and heard that there is more.
-            assert found.next_due == [("app", job.due_at)]
+            assert found.next_due == [(QUEUE, job.due_at)]
             _, adopted = await work_on_what_is_due()
         outcomes = {(Verdict.COMMITTED, None), (Verdict.LOST, Verdict.COMMITTED)}
         assert (late, adopted) in outcomes, "the commit ended a lease that isn't its own"
@@ -437,12 +437,12 @@ async def two_releases(world: World) -> Case:
 
     async def release_and_claim() -> Result:
         await again.store.submit(ReleaseRequest([job]))
-        return await again.store.submit(ClaimRequest([("app", 9)], again.now))
+        return await again.store.submit(again.claiming(QUEUE, limit=9))
 
     async def promise(order: Order) -> None:
         found: Result = order.results[1]
         if not found.claimed:  # the other release was looking at the row
-            assert found.next_due == [("app", job.due_at)]
+            assert found.next_due == [(QUEUE, job.due_at)]
         [claimed] = found.claimed or await again.claim()
         assert claimed.job == msgspec.structs.replace(job, generation=3, lost_count=claimed.job.lost_count)
         expected = [(run.id, job.id, "one", 3, claimed.job.lost_count)]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from stepwell.engine.core.model import Intake
-from stepwell.engine.core.trigger import new_run, start_job
+from stepwell.engine.core.trigger import start_again
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.ids import RunId
 from stepwell.store.interface import Pruned, PruneRequest, Verdict
@@ -22,8 +22,8 @@ async def a_run_again_and_the_retention(world: World) -> Case:
     run, job = await one.run(event_of())
     await one.reply(run.id, job, result())
     function = one.registry.by_id[run.function_id]
-    again = new_run(event_of(), function, now=one.now, run_id=RunId(one.new_id()), again=run.id)
-    intake = Intake(event_of(), (again,), (start_job(again, function, due_at=one.now),), is_stored=True)
+    found = start_again(event_of(), function, one.registry, now=one.now, run_id=RunId(one.new_id()), again=run.id)
+    again, intake = found.run, Intake(event_of(), (found,), is_stored=True)
     prune = PruneRequest(one.now, runs=[run.id], received_before=one.now)
 
     async def promise(order: Order) -> None:
@@ -90,7 +90,7 @@ async def a_new_window_and_the_retention(world: World) -> Case:
     sent = one.ingestion(one.intake(event_of(1, id="x")))
 
     async def promise(order: Order) -> None:
-        assert order.results[0].skipped == set()
+        assert order.results[0].skipped == {}
         windows = await world.rows("select expires_at from event_key")
         assert windows == [(T0 + EVENT_ID_WINDOW_MS,)], "the new window was deleted"
 

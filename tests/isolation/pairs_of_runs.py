@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from stepwell.engine.core.model import JobKind, RunStatus
+from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import attempt_id
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.sync import Trigger
@@ -57,7 +58,7 @@ async def a_step_and_the_end_of_a_sleep(world: World) -> Case:
     one, two = await begin(world, "one", "two")
     state, [a, _] = await run_of_a_group(one, "a", "sleep")
     one.now = two.now = one.now + 3_600_000
-    [timer] = await two.claim()
+    [timer] = await two.claim(TIMERS)
     state = await one.state(state.run.id)
 
     async def promise(order: Order) -> None:

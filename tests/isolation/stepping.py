@@ -5,6 +5,7 @@ the stepper says whose turn it is. What is taken is one step: the statement, and
 
 - A step that has to wait for a lock stays pending (PostgreSQL is asked who blocks it), and the others go on; it goes on
   by itself when it can. A deadlock's victim begins its transaction anew, since the store does.
+- Names and keys that a transaction locks (``store/locks.py``) are like tables that it writes, or shares, and nobody reads.
 - ``begin`` is no step: a transaction sees and locks nothing before its first statement. A transaction that only reads is
   one step: all of it sees what its first statement saw.
 - The orders are a tree, walked depth first; each is played from the same rows.
@@ -36,6 +37,7 @@ _LOOK_AFTER_S: Final = 0.002
 _DEADLINE_S: Final = 20.0
 _WRITES: Final = re.compile(r"\b(?:insert into|update|delete from) (\w+)")
 _LOCKS: Final = re.compile(r"\bfor (?:no key )?update(?: of (\w+))?")
+_NAMED_LOCKS: Final = "pg_advisory_xact_lock"
 _SHARES: Final = re.compile(r"\bfor (?:key )?share(?: of (\w+))?")
 
 
@@ -184,6 +186,13 @@ class SteppedConnection:
         step = self._schema.step(query)
         if self._is_reading:  # what the later statements read is seen now, too
             step = step._replace(name=f"read ({step.name}, …)", reads=frozenset(self._schema.references))
+        if _NAMED_LOCKS in query:
+            numbers, are_shared, *_ = values
+            locks = [(f"lock {number}", is_shared) for number, is_shared in zip(numbers, are_shared, strict=True)]
+            step = step._replace(
+                writes=step.writes | {lock for lock, is_shared in locks if not is_shared},
+                shares=step.shares | {lock for lock, is_shared in locks if is_shared},
+            )
         if not (self._is_reading and self._has_begun):
             await self._side.turn(step)
         self._has_begun = True

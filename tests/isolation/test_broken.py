@@ -42,7 +42,8 @@ def instead(name: str, text: str) -> Break:
 
 def _put(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     queries = load_queries("postgres")
-    monkeypatch.setitem(queries, name, queries[name]._replace(text=text))
+    parameters = tuple(parameter for parameter in queries[name].parameters if f":{parameter}" in text)
+    monkeypatch.setitem(queries, name, queries[name]._replace(text=text, parameters=parameters))
     monkeypatch.setattr(postgres_link, "_text", postgres_link._text.__wrapped__)
 
 

@@ -254,12 +254,51 @@ _PROMISES: Final = """
 select 'run ' || run.id || ' is stuck: it is not finished and has no job'
 from run
 where run.status in ('queued', 'running')
-  and not exists (select 1 from job where job.run_id = run.id)
+  and not exists (select 1 from job where job.run_id = run.id and job.kind not in ('cancel', 'timeout'))
 union all
 select 'job ' || job.id || ' is left of run ' || job.run_id || ', which has ended'
 from job
 join run on run.id = job.run_id
 where run.ended_at is not null
+  and job.kind <> 'cancel'  -- it may come too late, and is dropped by whoever claims it
+union all
+select 'wait ' || wait.job_id || ' is left of run ' || wait.run_id || ', which has ended'
+from wait
+join run on run.id = wait.run_id
+where run.ended_at is not null
+union all
+select 'wait ' || wait.job_id || ' of run ' || wait.run_id || ' is left, and its job is resolved or gone'
+from wait
+left join job on job.run_id = wait.run_id and job.id = wait.job_id
+where wait.kind <> 'cancel'
+  and (job.id is null or job.memo is not null or job.resolved_by is not null)
+union all
+select 'run ' || job.run_id || ' waits in job ' || job.id || ' for what nothing will bring it'
+from job
+where job.kind = 'wait'
+  and job.op = 'WaitForEvent'
+  and job.memo is null
+  and job.resolved_by is null
+  and not exists (select 1 from wait where wait.run_id = job.run_id and wait.job_id = job.id)
+union all
+select 'slot ' || slot.key || ' is left of run ' || slot.run_id || ', which has ended'
+from slot
+join run on run.id = slot.run_id
+where run.ended_at is not null
+union all
+select 'slot ' || slot.key || ' of job ' || slot.job_id || ' of run ' || slot.run_id || ' is left, and nobody has the job'
+from slot
+left join job on job.run_id = slot.run_id and job.id = slot.job_id
+where slot.job_id <> ''
+  and job.owner is null
+union all
+select 'run ' || gathering.run_id || ' has begun, and its events are still gathered'
+from gathering
+where gathering.run_id in (select run.id from run)
+union all
+select 'gathering ' || gathering.run_id || ' counts ' || gathering.event_count || ' events'
+from gathering
+where gathering.event_count <> (select count(*) from gathered where gathered.run_id = gathering.run_id)
 union all
 select 'job ' || job.id || ' of run ' || job.run_id || ' is leased to ' || job.owner || ', which is dead'
 from job
