@@ -18,7 +18,8 @@ from tests.isolation.world import SteppedStore, World
 from tests.store.database import Worker
 from tests.unit.engine.making import event_of, function_of, op, ops
 
-SILENT_MS: Final = 8_000
+SILENT_MS: Final = 3_600_000
+"""All orders are played from the same beats: replicas that aren't silenced must not become silent meanwhile."""
 
 Compute: TypeAlias = Callable[[RunState], Transition | None]
 """Computes what a run becomes, from its newest state; None when there is nothing left to do."""
