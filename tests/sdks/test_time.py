@@ -1,33 +1,17 @@
-"""Cron, and time travel in dev. On worlds of their own, since they move the clock of their server."""
+"""Cron, and time travel in dev. On worlds apart, since they move the clock of their server."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-
-import pytest
 
 from tests.e2e.harness import eventually
-from tests.sdks.world import SDKS, Sdk, World
-
-
-@pytest.fixture(scope="module", params=[pytest.param(sdk, id=sdk.name) for sdk in SDKS])
-def travelling_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A dev server and an app, whose clock tests may move."""
-    sdk: Sdk = request.param
-    with World(tmp_path_factory.mktemp(f"{sdk.name}-time"), sdk, "dev") as made:
-        yield made
-
-
-def skip(world: World, duration: str) -> datetime.datetime:
-    """Move the server's clock; return where it is now."""
-    return datetime.datetime.fromisoformat(world.server.api("/skip", method="POST", json={"duration": duration})["now"])
+from tests.sdks.world import World
 
 
 def test_a_schedule_ticks_once_a_minute(travelling_world: World) -> None:
     world = travelling_world
 
-    skip(world, "3m")
+    world.skip("3m")
 
     def ticks() -> list[datetime.datetime]:
         runs = world.runs_of("tick")
@@ -43,7 +27,7 @@ def test_a_schedule_ticks_once_a_minute(travelling_world: World) -> None:
 
 def test_a_run_that_sleeps_twice_ends_when_the_time_of_both_is_skipped(travelling_world: World) -> None:
     world = travelling_world
-    alarm = skip(world, "1s") + datetime.timedelta(minutes=9)
+    alarm = world.skip("1s") + datetime.timedelta(minutes=9)
     nap = datetime.timedelta(minutes=4)
     event = world.send_one(
         "test/nap",
@@ -52,7 +36,7 @@ def test_a_run_that_sleeps_twice_ends_when_the_time_of_both_is_skipped(travellin
     eventually(lambda: world.server.runs(event), what="the run has begun")
 
     # Some SDKs reckon with their own clock, which doesn't move: theirs is behind by what was skipped before.
-    skip(world, "10m")
+    world.skip("10m")
 
     run = world.completed(event)
     assert world.counts(run) == {"before": 1, "after": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import subprocess
@@ -45,6 +46,8 @@ class Sdk(NamedTuple):
     """The npm package, for TypeScript."""
     has_race: bool = True
     """Whether parallel branches can go on before all of them have come so far. Ours can't yet."""
+    has: frozenset[str] = frozenset()
+    """What its app tries besides the functions of ``recorder``: a scenario names what it ``needs``."""
 
     @property
     def is_ours(self) -> bool:
@@ -58,13 +61,16 @@ class Sdk(NamedTuple):
         return [node_with(self.package), str(_TS / self.program), "{port}"]
 
 
+_ALL: Final = frozenset(("waits", "ai", "groups", "flow"))
+_OF_TS: Final = _ALL | {"match", "signals", "fetch", "promise race"}
+
 SDKS: Final = (
     Sdk("stepwell-asgi", "stepwell_asgi", "/api/stepwell", has_race=False),
     Sdk("stepwell-wsgi", "stepwell_wsgi", "/api/stepwell", has_race=False),
-    Sdk("inngest-fastapi", "inngest_fastapi"),
+    Sdk("inngest-fastapi", "inngest_fastapi", has=_ALL | {"jitter"}),
     Sdk("inngest-flask", "inngest_flask"),
-    Sdk("typescript4", "app4.mjs", package="inngest"),
-    Sdk("typescript3", "app3.mjs", package="inngest3"),
+    Sdk("typescript4", "app4.mjs", package="inngest", has=_OF_TS | {"checkpoints"}),
+    Sdk("typescript3", "app3.mjs", package="inngest3", has=_OF_TS - {"flow"}),
 )
 
 
@@ -84,10 +90,10 @@ def node_with(package: str) -> str:
 class World:
     """A server that found the app by its URL (``-u``), with an SDK's app that knows the server."""
 
-    def __init__(self, folder: Path, sdk: Sdk, mode: Mode) -> None:
+    def __init__(self, folder: Path, sdk: Sdk, mode: Mode, *flags: str) -> None:
         self.sdk, self.mode, self.folder = sdk, mode, folder
         argv = sdk.argv()
-        self.server = Server(folder, mode)
+        self.server = Server(folder, mode, *flags)
         self.app = App(folder, argv, {}, name=sdk.name)
         self.app.environment |= self.server.app_environment
         if sdk.is_ours and mode == "start":
@@ -140,6 +146,11 @@ class World:
         """Return the id of the event of ``SLOW_EVENTS`` that was sent by ``start_slow_runs``."""
         return self._started[name]
 
+    def skip(self, duration: str) -> datetime.datetime:
+        """Move the clock of a dev server; return where it is now. What falls due on the way has been done by then."""
+        moved = self.server.api("/skip", method="POST", json={"duration": duration})
+        return datetime.datetime.fromisoformat(moved["now"])
+
     def turn(self, variant: str) -> None:
         """Give the app ``moving`` other functions: ``first`` or ``second``."""
         assert self.app.http.post(f"/turn/{variant}").status_code == 200
@@ -157,6 +168,25 @@ class World:
         run = self.run(event)
         assert run["status"] == "Completed", json.dumps(run, indent=1)
         return run
+
+    def cancelled(self, event: str) -> dict[str, Json]:
+        """Return the one run of an event, which must have been cancelled."""
+        run = self.run(event)
+        assert run["status"] == "Cancelled", json.dumps(run, indent=1)
+        return run
+
+    def waiting(self, event: str, step: str) -> str:
+        """Wait until the one run of an event waits in a step; return the run's id."""
+
+        def look() -> str:
+            runs = self.server.runs(event)
+            assert len(runs) == 1, runs
+            id: str = runs[0]["run_id"]
+            rows = self.server.api(f"/runs/{id}/timeline")["rows"]
+            assert (step, "waiting") in [(row["title"], row["status"]) for row in rows], (runs, rows)
+            return id
+
+        return eventually(look, what=f"the run of {event} waits in {step!r}")
 
     def failed(self, event: str) -> dict[str, Json]:
         """Return the one run of an event, which must have failed."""

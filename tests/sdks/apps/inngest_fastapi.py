@@ -11,6 +11,9 @@ import fastapi
 import inngest
 import inngest.fast_api
 
+from tests.sdks.apps.inngest_flow import flow_functions
+from tests.sdks.apps.inngest_groups import group_functions
+from tests.sdks.apps.inngest_waits import waiting_functions
 from tests.sdks.apps.recorder import HEAVY_CHARS, HEAVY_STEPS, WORK
 from tests.sdks.apps.serving import Switch, serve_asgi
 
@@ -200,6 +203,7 @@ FUNCTIONS: list[inngest.Function[Any]] = [
     *(steps, parallel, mixed, race, nap, flaky, catch, broken, final, final_step, later, tell, told),
     *(large, any_wild, either, echo, heavy, tick),
     *(fan("fan-a", failures=0), fan("fan-b", failures=1), fan("fan-c", failures=0)),
+    *(waiting_functions(client) + group_functions(client) + flow_functions(client)),
 ]
 
 mover = inngest.Inngest(app_id="moving")

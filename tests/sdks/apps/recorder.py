@@ -13,6 +13,8 @@ All apps of this folder and of ``ts/`` serve the same functions, app ``shop``; t
     heavy        results of more than 4 MB in all                        either       two events
     tick         every minute
 
+Those of ``*_waits``, ``*_groups`` and ``*_flow`` come on top, where an SDK has what they try (``Sdk.has``).
+
 A second app, ``moving``, has other functions each time that POST /turn/{variant} says so (``first``, ``second``).
 
     GET /log?run=ID      what ran: [{run, step, attempt, value, at}], ``at`` in Unix ms
@@ -21,9 +23,12 @@ A second app, ``moving``, has other functions each time that POST /turn/{variant
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 Json = Any
@@ -32,12 +37,20 @@ HEAVY_CHARS: Final = 1_500_000
 HEAVY_STEPS: Final = 3
 
 
+@dataclass
+class _Room:
+    inside: int = 0
+    most: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+
 class Recorder:
     """Everything that this process has executed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: list[dict[str, Json]] = []
+        self._rooms: dict[str, _Room] = {}
 
     def add(self, run: str, step: str, attempt: int, value: Json = None) -> int:
         """Record an execution; return how many there are of it by now."""
@@ -50,6 +63,22 @@ class Recorder:
         """Return the executions of a run, or all, in their order."""
         with self._lock:
             return [entry for entry in self._entries if run in (None, entry["run"])]
+
+    async def meet(self, data: Json) -> int:
+        """Enter a ``room``; wait, no longer than for ``ms``, until ``size`` have been in it at once; leave.
+
+        Return the most there were.
+        """
+        room = self._rooms.setdefault(data["room"], _Room())
+        async with room.changed:
+            room.inside += 1
+            room.most = max(room.most, room.inside)
+            room.changed.notify_all()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(data["ms"] / 1000):
+                    await room.changed.wait_for(lambda: room.most >= data["size"])
+            room.inside -= 1
+            return room.most
 
     def step(
         self,

@@ -1,6 +1,6 @@
 // The TypeScript SDK of the major version before, under Node's own HTTP server.
 
-import { Inngest, NonRetriableError, RetryAfterError, StepError } from "inngest3";
+import { Inngest, NonRetriableError, RetryAfterError, StepError, referenceFunction } from "inngest3";
 import { serve } from "inngest3/node";
 
 import { serveApp } from "./serving.mjs";
@@ -15,4 +15,5 @@ serveApp({
   NonRetriableError,
   RetryAfterError,
   StepError,
+  referenceFunction,
 });

@@ -1,6 +1,6 @@
 // The newest TypeScript SDK under Node's own HTTP server.
 
-import { Inngest, NonRetriableError, RetryAfterError, StepError } from "inngest";
+import { Inngest, NonRetriableError, RetryAfterError, StepError, referenceFunction } from "inngest";
 import { serve } from "inngest/node";
 
 import { serveApp } from "./serving.mjs";
@@ -14,4 +14,5 @@ serveApp({
   NonRetriableError,
   RetryAfterError,
   StepError,
+  referenceFunction,
 });

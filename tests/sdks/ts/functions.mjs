@@ -6,11 +6,25 @@ const HEAVY_STEPS = 3;
 
 export class Recorder {
   entries = [];
+  rooms = new Map();
 
   // Record an execution; return how many there are of it by now.
   add(run, step, attempt, value = null) {
     this.entries.push({ run, step, attempt, value, at: Date.now() });
     return this.entries.filter((entry) => entry.run === run && entry.step === step).length;
+  }
+
+  // Enter a room; wait, no longer than for `ms`, until `size` have been in it at once; leave. Return the most there were.
+  async meet({ room, size, ms }) {
+    const seen = this.rooms.get(room) ?? { inside: 0, most: 0 };
+    this.rooms.set(room, seen);
+    seen.inside += 1;
+    seen.most = Math.max(seen.most, seen.inside);
+    for (const until = Date.now() + ms; seen.most < size && Date.now() < until; ) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    seen.inside -= 1;
+    return seen.most;
   }
 
   ofRun(run) {

@@ -3,14 +3,19 @@
 
 import http from "node:http";
 
+import { flowFunctions } from "./flow.mjs";
 import { Recorder, movingFunctions, shopFunctions } from "./functions.mjs";
+import { groupFunctions } from "./groups.mjs";
+import { waitingFunctions } from "./waits.mjs";
 
 // `makeClient(id)` makes a client, `creator(client)` its way to create a function; `serve` and the rest are the SDK's;
 // `streaming` is what its version calls the option to stream whatever happens.
 export function serveApp({ makeClient, creator, serve, streaming, ...sdk }) {
   const work = new Recorder();
   const shop = makeClient("shop");
-  const serveShop = serve({ client: shop, functions: shopFunctions({ create: creator(shop), work, ...sdk }) });
+  const tools = { create: creator(shop), client: shop, work, ...sdk };
+  const functions = [shopFunctions, waitingFunctions, groupFunctions, flowFunctions].flatMap((make) => make(tools));
+  const serveShop = serve({ client: shop, functions });
   const moving = makeClient("moving");
   const variants = Object.fromEntries(
     Object.entries(movingFunctions({ create: creator(moving) })).map(([variant, functions]) => [
