@@ -252,7 +252,12 @@ def _said_of(intake: Intake, functions: Sequence[Function], result: Result) -> t
         return "cron", names, "its time has come"
     if event.name == INVOKED:
         return "event", names, "was invoked"
-    text = f"starts {names}" if started else "starts nothing" + (": no function has this trigger" * (not functions))
+    if started:
+        text = f"starts {names}"
+    elif result.resumed and not functions:
+        text = "lets waiting runs go on"
+    else:
+        text = "starts nothing" + (": no function has this trigger" * (not functions))
     if intake.is_stored:
         text += " again"
     elif event.ts > event.received_at and started:

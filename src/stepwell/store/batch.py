@@ -257,6 +257,11 @@ class Batch:
         attempts += [attempt_row(attempt) for transition in transitions for attempt in transition.attempts]
         if attempts:
             yield Statement("attempt_insert", attempts)
+        closed = [(job.run_id, job.id, job.generation) for transition in transitions for job in transition.closed]
+        if closed:
+            rows = yield Statement("job_close", sorted(closed))
+            if rows:
+                yield Statement("wait_take", sorted((row[0], row[1]) for row in rows))
         waits = [wait for transition in transitions for wait in transition.waits]
         if waits:
             # The ends of runs are stored only where somebody asks for them: those that end now must know.

@@ -97,6 +97,8 @@ def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], Ev
         if id == wait.trigger_id:
             continue
         event = msgspec.json.decode(body)
+        if event["id"] in wait.passes_over:
+            continue
         if wait.path and value_at(event, wait.path) != wait.value:
             continue
         if holds(wait.condition, event, now_ms=wait.created_at):

@@ -215,6 +215,8 @@ class Wait(msgspec.Struct, frozen=True):
     """Look back: an event that was received since then, Unix ms, resolves it at once."""
     trigger_id: EventId | None = None
     """The run's own event, which is none that it could wait for."""
+    passes_over: tuple[str, ...] = ()
+    """Events that the run has had, by the senders' ids: it doesn't look back for them."""
     is_replacing: bool = False
     """Of a signal: whoever waits for it gives it up."""
     takes_kept: bool = False
@@ -298,6 +300,8 @@ class Transition(msgspec.Struct, frozen=True):
     attempts: tuple[Attempt, ...] = ()
     """Of a checkpoint: one for each step."""
     waits: tuple[Wait, ...] = ()
+    closed: tuple[Job, ...] = ()
+    """Jobs of steps that nobody wants any more, since they have lost a race: they go, if nobody has begun them."""
     invocations: tuple[Invocation, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     """What waits end by it: the parent's, when the run has ended; its own, where there was nothing to wait for."""

@@ -62,7 +62,7 @@ from stepwell.limits import (
 from stepwell.protocol.canonical import Json, NotJson, canonical, encode
 from stepwell.protocol.duration import duration_ms, parse_time
 from stepwell.protocol.ids import COMPLETE, DISCOVER, AttemptId, JobId, StepId
-from stepwell.protocol.ops import RACE, Op, OpCode
+from stepwell.protocol.ops import CLOSES, RACE, Op, OpCode
 
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _GROUPING: Final = frozenset(
@@ -177,6 +177,7 @@ def checkpoint(
     change = _Change(state, job, function, answered, policy)
     try:
         for op in ops:
+            change.close_losers(op)
             if op.code in (OpCode.STEP, OpCode.STEP_RUN):
                 if _STEP_ID.match(op.id) is None:
                     raise _RunFails("InvalidOp", f"the app reported a step id that isn't one: {op.id[:80]!r}")
@@ -184,7 +185,7 @@ def checkpoint(
     except _RunFails as failure:
         change.fail_by_server(failure.name, str(failure))
         return change.transition()
-    if not change.steps:
+    if not (change.steps or change.closed):
         return None
     ran_ms = {op.id: op.ran_ms for op in ops}
     steps = [
@@ -207,7 +208,15 @@ def checkpoint(
     recorded = tuple(
         msgspec.structs.replace(step, attempt_id=attempt.id) for step, attempt in zip(steps, attempts, strict=True)
     )
-    return Transition(run=change.run, at=at, kept=job, steps=recorded, attempts=attempts, jobs=change.guards())
+    return Transition(
+        run=change.run,
+        at=at,
+        kept=job,
+        steps=recorded,
+        attempts=attempts,
+        jobs=change.guards(),
+        closed=tuple(change.closed.values()),
+    )
 
 
 def fire(state: RunState, job: Job, *, at: int) -> Transition:
@@ -320,6 +329,7 @@ class _Change:
         self.jobs: list[Job] = []
         self.waits: list[Wait] = []
         self.invocations: list[Invocation] = []
+        self.closed: dict[JobId, Job] = {}
         self.outcome, self.error, self.retry_at = Outcome.OK, None, None
         self.step_id, self.title = job.step_id, job.title
         self.size_bytes = state.size_bytes
@@ -353,6 +363,7 @@ class _Change:
                 raise _RunFails("UnsupportedOp", f"the app answered with the op {op.op!r}, which this server can't do")
             if _STEP_ID.match(op.id) is None:
                 raise _RunFails("InvalidOp", f"the app answered with a step id that isn't one: {op.id[:80]!r}")
+            self.close_losers(op)
             handler(self, op, reply, is_joined)
         if self.final is None:
             self.settle(had_ops=bool(ops))
@@ -439,6 +450,7 @@ class _Change:
                 name,
                 condition,
                 since=self.run.queued_at if op.option("since") == _SINCE_RUN_START else None,
+                passes_over=_texts(op.option("seen")),
             )
 
     def take_signal(self, op: Op, _reply: OpsReply, joined: bool) -> None:
@@ -589,7 +601,7 @@ class _Change:
             if self.is_retried:  # a step's error in a reply that ends the run all the same
                 attempt = msgspec.structs.replace(attempt, outcome=Outcome.FAILED, retry_at=None)
             return msgspec.structs.replace(self.final, attempt=attempt)
-        assert self.jobs or self.state.driver_count > 1, "a run that isn't finished must keep a job"
+        assert self.jobs or self._has_others(), "a run that isn't finished must keep a job"
         return Transition(
             run=self.run,
             at=self.at,
@@ -598,6 +610,7 @@ class _Change:
             steps=tuple(self.steps),
             jobs=(*self.jobs, *self.guards()),
             waits=tuple(self.waits),
+            closed=tuple(self.closed.values()),
             invocations=tuple(self.invocations),
         )
 
@@ -611,6 +624,19 @@ class _Change:
         except DurationError:  # a sync refuses it
             return ()
         return (timeout_job(self.run, _FINISH, due_at=due_at, at=self.at),)
+
+    def _has_others(self) -> bool:
+        """Tell whether other jobs bring the run on."""
+        return self.state.driver_count - len(self.closed) > 1
+
+    def close_losers(self, op: Op) -> None:
+        """Give up steps that have lost a race, as far as nothing of them has begun."""
+        lost = op.option(CLOSES)
+        if not isinstance(lost, list):
+            return
+        for job in self.state.jobs.values():
+            if job.step_id in lost and job.owner is None and not job.kind.is_guard and job.kind is not JobKind.DISCOVER:
+                self.closed[job.id] = job
 
     # -- pieces -------------------------------------------------------------------------------------------------
 
@@ -693,7 +719,7 @@ class _Change:
             self.needs_discovery |= _wants_discovery(self.state, self.job)
         seen = self.answered.stack_seen + self.state.checkpointed.get(self.job.id, 0)
         unseen = self.job.kind is JobKind.DISCOVER and len(self.state.stack) > seen
-        has_others = bool(self.jobs) or self.state.driver_count > 1
+        has_others = bool(self.jobs) or self._has_others()
         if not (self.needs_discovery or unseen or not has_others):
             return
         if not (self.needs_discovery or unseen) and self.job.kind is JobKind.DISCOVER:
@@ -737,6 +763,7 @@ class _Change:
         condition: Condition,
         *,
         since: int | None = None,
+        passes_over: tuple[str, ...] = (),
         is_replacing: bool = False,
         takes_kept: bool = False,
     ) -> None:
@@ -754,6 +781,7 @@ class _Change:
                 expires_at=job.due_at,
                 since=since,
                 trigger_id=self.run.event_id,
+                passes_over=passes_over,
                 is_replacing=is_replacing,
                 takes_kept=takes_kept,
             )
@@ -879,6 +907,10 @@ def _ends_at(op: Op, at: int, *, default_ms: int) -> int:
     if ends_at is None:
         raise _RunFails("InvalidTimeout", f"step {op.title!r} waits for {text!r}, which is no duration and no time")
     return _checked(op, ends_at, at)
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(item for item in cast("list[Json]", value) if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def _instant(text: Json, at: int) -> int | None:

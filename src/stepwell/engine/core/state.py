@@ -103,6 +103,9 @@ class RunState:
             job = self.jobs[transition.kept.id]
             self.jobs[job.id] = msgspec.structs.replace(job, attempt=0, lost_count=0)
             self.checkpointed[job.id] = self.checkpointed.get(job.id, 0) + len(transition.steps)
+        for job in () if transition.is_final else transition.closed:
+            if job.id in self.jobs:
+                self._remove(job)
         for step in transition.steps:
             self._remember(step)
         for job in transition.jobs:

@@ -127,3 +127,11 @@ from v
 join job on job.run_id = v.run_id
 where job.step_id = v.step_id
   and job.kind = 'wait'
+
+-- name: job_close
+-- rows: run_id text, id text, generation bigint
+-- Removes jobs that nobody has begun.
+delete from job
+where (run_id, id, generation) in (select v.run_id, v.id, v.generation from v)
+  and owner is null
+returning run_id, id
