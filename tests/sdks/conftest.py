@@ -21,6 +21,8 @@ __all__ = ["pytest_runtest_makereport"]
 _MODES: Final[tuple[Mode, ...]] = ("dev", "start")
 _WORLDS: Final = [pytest.param((sdk, mode), id=f"{sdk.name}-{mode}") for sdk, mode in itertools.product(SDKS, _MODES)]
 
+_FIXTURES: Final = ("world", "travelling_world", "pair")
+
 FOLDER: Final = Path(__file__).parent
 STEPS_MAX: Final = 30
 """How many steps a run may have in the worlds that travel, so that a run soon has too many."""
@@ -73,10 +75,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _makes_sense(item: pytest.Function) -> bool:
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-    chosen: tuple[Sdk, Mode] | None = parameters.get("world", parameters.get("travelling_world"))
-    if chosen is None:
+    worlds: list[tuple[Sdk, Mode]] = [parameters[name] for name in _FIXTURES if name in parameters]
+    if not worlds:
         return True
-    sdk, mode = chosen
+    [(sdk, mode)] = worlds
     only_in = item.get_closest_marker("only_in")
     if only_in is not None and mode not in only_in.args:
         return False

@@ -90,10 +90,10 @@ def node_with(package: str) -> str:
 class World:
     """A server that found the app by its URL (``-u``), with an SDK's app that knows the server."""
 
-    def __init__(self, folder: Path, sdk: Sdk, mode: Mode, *flags: str) -> None:
+    def __init__(self, folder: Path, sdk: Sdk, mode: Mode, *flags: str, db: str | None = None) -> None:
         self.sdk, self.mode, self.folder = sdk, mode, folder
         argv = sdk.argv()
-        self.server = Server(folder, mode, *flags)
+        self.server = Server(folder, mode, *flags, db=db)
         self.app = App(folder, argv, {}, name=sdk.name)
         self.app.environment |= self.server.app_environment
         if sdk.is_ours and mode == "start":
