@@ -20,7 +20,7 @@ from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import RunFilter
+from stepwell.store.interface import News, RunFilter
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.loop import SimulatedLoop
 from tests.store.database import Worker
@@ -504,3 +504,29 @@ def test_a_bug_in_the_scheduler_is_no_end_of_it(play) -> None:
         assert len(bench.calls) == 1
 
     play(scene)
+
+
+def test_jobs_of_a_function_that_is_not_known_here_yet_wait_for_it_and_use_the_slots_of_its_app(play) -> None:
+    """Others tell of them before this replica has read the functions. They are no lane of their own."""
+
+    async def scene(bench: Bench) -> None:
+        async def answer(_call: OutgoingCall) -> Reply:
+            await asyncio.sleep(2)
+            return result()
+
+        bench.answer = answer
+        await bench.start()
+        worker = Worker(bench.store)
+        await worker.sync("app", function_of())
+        for number in range(1, 4):
+            await worker.ingest(event_of(number))
+
+        bench.engine._heard(News({function_of().id: T0}))
+
+        await asyncio.sleep(1)
+        assert len(bench.calls) == 1
+        await asyncio.sleep(6)
+        assert len(bench.calls) == 3
+        assert bench.engine._slots.used == 0
+
+    play(scene, calls_per_app_max=1)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stepwell.engine.core.invoke import invocation_event, not_found_memo
 from stepwell.engine.core.model import Function, Intake, Resolution, Run, Transition
-from stepwell.engine.core.partition import parse
+from stepwell.engine.core.partition import FETCHES, TIMERS, parse
 from stepwell.engine.core.rules import Rules
 from stepwell.engine.core.trigger import Registry, internal_event, start
 from stepwell.engine.wants import is_held, slot_keys, want
@@ -38,6 +38,10 @@ class Registries:
     def of_partition(self, partition: str) -> Function | None:
         """Return the function whose calls a partition holds; None for timers, and for one that isn't known here."""
         return self._functions.get(parse(partition).function_id)
+
+    def is_known(self, partition: str) -> bool:
+        """Tell whether a partition's function is known here, or it has none."""
+        return partition in (TIMERS, FETCHES) or self.of_partition(partition) is not None
 
     def lane(self, partition: str) -> str:
         """Return what a partition's calls are counted for: the app, or, where no app is called, the partition itself."""

@@ -48,6 +48,7 @@ _TICKS_MAX: Final = 100
 _GATHERINGS_MAX: Final = 100
 _WANTS_MAX: Final = 200  # partitions that one claim looks at
 _PAUSED: Final = "paused"  # the key that partitions of paused functions wait for
+_UNKNOWN: Final = "unknown"  # that of partitions whose functions aren't there
 _NEVER: Final = 1 << 62
 _REFUSED_DELAY_S: Final = 1.0
 _SLEEP_S_MAX: Final = 60.0  # what a clock that was set, or a machine that was asleep, costs at most
@@ -227,7 +228,15 @@ class Scheduler:
     async def _claim(self, executor: Executor) -> None:
         now = self._clock.now()
         wants: list[Want] = []
-        for partition, limit in self._line.turns(self._slots.free, now, count_max=_WANTS_MAX, jobs_max=CLAIM_BATCH_MAX):
+        turns = self._line.turns(self._slots.free, now, count_max=_WANTS_MAX, jobs_max=CLAIM_BATCH_MAX)
+        if not all(self._registries.is_known(turn.partition) for turn in turns):
+            # Other replicas told of jobs of functions that are new. What they are counted for isn't known without them.
+            await self._registries.refresh(self._environment)
+            for partition in [turn.partition for turn in turns if not self._registries.is_known(turn.partition)]:
+                self._line.block(partition, now, (_UNKNOWN,))
+            self._wakes.set()
+            return
+        for partition, limit in turns:
             want = self._registries.want(partition, limit)
             if want is None:
                 self._line.block(partition, now, (_PAUSED,))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
+from itertools import islice
 from typing import NamedTuple
 
 
@@ -26,12 +27,17 @@ class WaitingLine:
     def __init__(self, lane: Callable[[str], str]) -> None:
         self._lane = lane
         self._due: dict[str, int] = {}
-        self._ready: dict[str, OrderedDict[str, None]] = {}
+        self._ready: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        """Of each lane that has some, whose turn it is next."""
+        self._stands_in: dict[str, str] = {}
+        """The lane of each ready partition."""
         self._future: list[tuple[int, str]] = []
         """A heap; what isn't in ``_due`` with the same time is old."""
         self._blocked: dict[str, frozenset[str]] = {}
         self._by_key: dict[str, set[str]] = {}
         """The blocked partitions of each full key."""
+        self._apart: set[str] = set()
+        """Ready partitions that are a lane of their own: their function may only have to become known."""
 
     def notice(self, partition: str, due_at: int, now: int) -> bool:
         """Note that a partition has a job; tell whether it may be looked at earlier than was known."""
@@ -66,7 +72,7 @@ class WaitingLine:
     def room(self, keys: Iterable[str], now: int) -> bool:
         """Note that keys have room again; tell whether a partition waited for one."""
         freed = {partition for key in keys for partition in self._by_key.get(key, ())}
-        for partition in sorted(freed, key=self._due.__getitem__):
+        for partition in sorted(freed, key=lambda partition: (self._due[partition], partition)):
             self._unblock(partition)
             self._place(partition, self._due[partition], now)
         return bool(freed)
@@ -76,17 +82,22 @@ class WaitingLine:
         self.room(list(self._by_key), now)
 
     def turns(self, free: Callable[[str], int], now: int, *, count_max: int, jobs_max: int) -> list[Turn]:
-        """Return whose turn it is, within the free slots of their lanes; each goes to the end of its line."""
+        """Return whose turn it is, within the free slots of their lanes; each goes to the end of its line.
+
+        Lanes take turns, too, where ``count_max`` is too low for all.
+        """
         self._promote(now)
         turns: list[Turn] = []
-        for lane, ready in self._ready.items():
+        for lane, ready in list(self._ready.items()):
             slots = free(lane)
-            if slots <= 0 or not ready:
+            count = min(slots, count_max - len(turns))
+            if count <= 0:
                 continue
-            chosen = [partition for partition, _ in zip(ready, range(min(slots, count_max - len(turns))), strict=False)]
-            for partition in chosen:
+            chosen = list(islice(ready, count))
+            share, more = divmod(slots, len(chosen))
+            for partition in (*chosen[more:], *chosen[:more]):  # those that get one more now, get it last again
                 ready.move_to_end(partition)
-            share, more = divmod(slots, len(chosen)) if chosen else (0, 0)
+            self._ready.move_to_end(lane)
             turns += [
                 Turn(partition, min(jobs_max, share + (number < more))) for number, partition in enumerate(chosen)
             ]
@@ -94,6 +105,7 @@ class WaitingLine:
 
     def others_wait(self, partition: str, now: int) -> bool:
         """Tell whether a partition of the same lane, other than this one, is ready."""
+        self._promote(now)
         ready = self._ready.get(self._lane(partition))
         return (
             bool(ready)
@@ -104,17 +116,17 @@ class WaitingLine:
     def has_turn(self, free: Callable[[str], int], now: int) -> bool:
         """Tell whether something is ready that there is a slot for."""
         self._promote(now)
-        return any(ready and free(lane) > 0 for lane, ready in self._ready.items())
+        return any(free(lane) > 0 for lane in self._ready)
 
     def is_ready(self, lane: str, now: int) -> bool:
         """Tell whether a lane has something that is ready."""
         self._promote(now)
-        return bool(self._ready.get(lane))
+        return lane in self._ready
 
     def is_idle(self, now: int) -> bool:
         """Tell that nothing is due now, but for what is blocked."""
         self._promote(now)
-        return not any(self._ready.values())
+        return not self._ready
 
     def next_at(self) -> int | None:
         """Return when something comes to be due that isn't yet."""
@@ -129,11 +141,18 @@ class WaitingLine:
 
     def _place(self, partition: str, due_at: int, now: int) -> None:
         if due_at <= now:
-            self._ready.setdefault(self._lane(partition), OrderedDict())[partition] = None
+            lane = self._stands_in.setdefault(partition, self._lane(partition))
+            self._ready.setdefault(lane, OrderedDict())[partition] = None
+            if lane == partition:
+                self._apart.add(partition)
         else:
             heappush(self._future, (due_at, partition))
 
     def _promote(self, now: int) -> None:
+        """Bring all that is ready into the line in which it stands now."""
+        for partition in [partition for partition in self._apart if self._lane(partition) != partition]:
+            self._unready(partition)
+            self._place(partition, self._due[partition], now)
         while self._future and self._future[0][0] <= now:
             due_at, partition = heappop(self._future)
             if not self._is_old(due_at, partition):
@@ -143,8 +162,13 @@ class WaitingLine:
         return self._due.get(partition) != due_at or partition in self._blocked
 
     def _unready(self, partition: str) -> None:
-        for ready in self._ready.values():
-            ready.pop(partition, None)
+        lane = self._stands_in.pop(partition, None)
+        if lane is None:
+            return
+        del self._ready[lane][partition]
+        if not self._ready[lane]:
+            del self._ready[lane]
+        self._apart.discard(partition)
 
     def _unblock(self, partition: str) -> None:
         for key in self._blocked.pop(partition, ()):
