@@ -11,9 +11,8 @@ import msgspec
 from stepwell.engine.core.model import Attempt, Function, Intake, Job, Outcome, Reply, Transition
 from stepwell.engine.core.run import attempt_id, cancel, fire
 from stepwell.engine.core.state import RunState
-from stepwell.engine.intake import take_in
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import CommitRequest, ReapRequest, Request, Result, Verdict
+from stepwell.store.interface import ReapRequest, Request, Result, Verdict
 from tests.isolation.world import SteppedStore, World
 from tests.store.database import Worker
 from tests.unit.engine.making import event_of, function_of, op, ops
@@ -99,15 +98,6 @@ def cancelling(worker: Worker) -> Compute:
 # -- transactions -----------------------------------------------------------------------------------------------------
 
 
-def commit_request(worker: Worker, transition: Transition) -> CommitRequest:
-    """Make the commit of a transition, with the events that it sends and what they start."""
-    function = worker.registry.by_id[transition.run.function_id]
-    taken = take_in(transition, worker.registry, function, now=worker.now, new_id=worker.new_id)
-    transition = msgspec.structs.replace(transition, resolutions=(*transition.resolutions, *taken.resolutions))
-    asks = bool(transition.events or transition.invocations)
-    return worker.commit(transition, *taken.intakes, revision=worker.registry.revision if asks else None)
-
-
 async def commit(worker: Worker, state: RunState, compute: Compute) -> Verdict:
     """Commit what becomes of a run, from its newest state while that is stale. Lost when nothing is left to do."""
     [verdict] = await commit_together(worker, [(state, compute)])
@@ -124,7 +114,7 @@ async def commit_together(
     while True:
         computed = [(number, changes[number][1](states[number])) for number in todo]
         planned = [(number, transition) for number, transition in computed if transition is not None]
-        requests: list[Request] = [commit_request(worker, transition) for _, transition in planned]
+        requests: list[Request] = [worker.carrying_out(transition) for _, transition in planned]
         if not requests and not others:
             return verdicts
         results = await together(worker, *requests, *others)

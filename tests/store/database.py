@@ -29,6 +29,7 @@ from stepwell.engine.core.partition import parse
 from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry, start
+from stepwell.engine.intake import take_in
 from stepwell.engine.wants import want
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, ReplicaId, RunId
@@ -304,6 +305,18 @@ class Worker:
 
     def commit(self, transition: Transition, *intakes: Intake, revision: int | None = None) -> CommitRequest:
         return CommitRequest(transition, self.environment, revision, intakes)
+
+    def carrying_out(self, transition: Transition) -> CommitRequest:
+        """Make the commit of a transition, with the events that it sends, the functions that it invokes, and their runs."""
+        function = self.registry.by_id[transition.run.function_id]
+        taken = take_in(transition, self.registry, function, now=self.now, new_id=self.new_id)
+        transition = msgspec.structs.replace(transition, resolutions=(*transition.resolutions, *taken.resolutions))
+        asks = bool(transition.events or transition.invocations)
+        return self.commit(transition, *taken.intakes, revision=self.registry.revision if asks else None)
+
+    async def carry_out(self, run_id: RunId, job: Job, reply: Reply) -> Result:
+        """Advance a leased job from the database's state, and commit it with all that it starts."""
+        return await self.store.submit(self.carrying_out(self.transition(await self.state(run_id), job, reply)))
 
     async def reply(self, run_id: RunId, job: Job, reply: Reply, *, is_leased: bool = False) -> Transition:
         """Advance a leased job from the database's state, and commit."""
