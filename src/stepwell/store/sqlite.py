@@ -72,7 +72,7 @@ _PRAGMAS: Final = (
 )
 
 
-_CACHE_KIB: Final = 16 * 1024
+_CACHE_KIB: Final = 8 * 1024
 """Of the writer: with SQLite's own 2 MiB, an insert costs twice as much once the tables have a hundred thousand rows."""
 
 
