@@ -117,7 +117,7 @@ def _check_steps(
         execution = began.get(result)
         assert execution is not None, f"step {title} of {run}: its result {result} is of no execution"
         assert (execution.run, execution.step) == (run, title), f"step {title} of {run} has the result of {execution}"
-        assert execution.attempt == attempt, (
+        assert execution.attempt == _call_of(attempt), (
             f"step {title} of {run} names attempt {attempt}, and not that of {execution}"
         )
         assert result in ended
@@ -137,13 +137,16 @@ def _explain(
     ended: dict[str, Ended],
 ) -> None:
     """Find what explains each execution that wasn't the last of its step."""
-    recorded = {(run, title): attempt for run, title, _, attempt in steps if title not in SLEEPS}
+    recorded = {(run, title): _call_of(attempt) for run, title, _, attempt in steps if title not in SLEEPS}
     outcomes = {
         (run, id): outcome for run, id, outcome in world.database.rows("select run_id, id, outcome from attempt")
     }
     bodies: dict[tuple[str, str], list[Began]] = defaultdict(list)
+    calls: dict[tuple[str, str], float] = {}
     for execution in began.values():
         bodies[execution.run, execution.step].append(execution)
+        call = (execution.run, execution.attempt)
+        calls[call] = min(calls.get(call, execution.at), execution.at)
     assert set(bodies) == set(recorded)
     for (run, step), executions in bodies.items():
         # In the order of the leases: the call of an older one may have been on its way for longer.
@@ -152,18 +155,27 @@ def _explain(
         assert len(set(attempts)) == len(attempts), f"step {step} of {run} began twice in one attempt: {executions}"
         for before, after in itertools.pairwise(executions):
             end = ended.get(before.execution)
-            cause = _cause(before, end, world.incidents)
+            cause = _cause(before, end, calls[run, before.attempt], world.incidents)
             assert cause is not None, f"step {step} of {run} began again for no reason: {before}, {end}, {after}"
             account.again[cause] += 1
             if before.attempt != recorded[run, step]:
                 assert outcomes.get((run, before.attempt), "lost") != "ok", f"two attempts of {step} of {run} count"
 
 
-def _cause(before: Began, end: Ended | None, incidents: Sequence[Incident]) -> str | None:
-    """Return what made a step's body begin again; None when there is nothing."""
+def _call_of(attempt: str) -> str:
+    """Return the attempt of the call in which a step ran: a call that goes on after a step has an attempt for each."""
+    return ".".join(attempt.split(".")[:3])
+
+
+def _cause(before: Began, end: Ended | None, call_at: float, incidents: Sequence[Incident]) -> str | None:
+    """Return what made a step's body begin again; None when there is nothing.
+
+    What hit the call before the body began counts, too: a call goes on after steps although its replica has died, until
+    another has taken the job over.
+    """
     if end is not None and end.is_failed:
         return OWN_FAILURE
-    from_at = before.at - UNDER_WAY_S
+    from_at = call_at - UNDER_WAY_S
     until_at = (end.at if end is not None else float("inf")) + UNDER_WAY_S
     for incident in sorted(incidents, key=lambda incident: incident.began_at):
         if incident.pid is None and from_at <= incident.ended_at and incident.began_at <= until_at:
