@@ -13,7 +13,7 @@ import pytest
 
 from stepwell.engine.core.model import Reply
 from stepwell.engine.transport import OutgoingCall
-from stepwell.limits import REPLY_BYTES_MAX, STEP_OUTPUT_BYTES_MAX
+from stepwell.limits import REPLY_BYTES_MAX, STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ids import RunId, step_hash
 from stepwell.protocol.ops import Op
 from stepwell.protocol.signature import bearer
@@ -181,6 +181,23 @@ async def test_a_run_that_was_cancelled_takes_no_checkpoint(world: World) -> Non
 
     assert run["status"] == "cancelled"
     assert told == [404]
+
+
+async def test_a_checkpoint_that_breaks_a_limit_ends_the_run_and_the_app_is_told(world: World) -> None:
+    await world.register("f")
+    told: list[int] = []
+
+    async def answer(call: OutgoingCall) -> Reply:
+        steps = [ran(f"s{number}") for number in range(STEPS_PER_RUN_MAX + 1)]
+        told.append((await post(world, call, *steps[:-1])).status_code)
+        told.append((await post(world, call, steps[-1])).status_code)
+        return result("late")
+
+    world.apps.answers["f"] = answer
+    run = await world.run("f")
+
+    assert (run["status"], run["reason"]) == ("failed", "InngestErrFunctionOverflowed")
+    assert told == [200, 404]
 
 
 @pytest.mark.parametrize("op", ["Sleep", "StepError", "RunComplete", "InvokeFunction", "StepDance"])

@@ -536,7 +536,8 @@ class Executor:
                     request = self._request(live, None, function, transition)
                     result = await self._store.submit(request)
                     if result.verdict is Verdict.COMMITTED:
-                        return CheckpointVerdict.COMMITTED
+                        # What broke a limit has ended the run: the app has nothing more to do for it.
+                        return CheckpointVerdict.GONE if transition.is_final else CheckpointVerdict.COMMITTED
                     self._give_back(request)
                     if result.verdict is Verdict.LOST:
                         return CheckpointVerdict.STALE

@@ -52,6 +52,7 @@ _STATUSES: Final[Mapping[RunStatus, str]] = {
 def routes(context: Context) -> list[BaseRoute]:
     """Return the routes. ``/dev`` is there in dev only: its absence tells SDKs that this is none."""
     table: list[tuple[str, dict[str, Handler]]] = [
+        ("/v1/checkpoint/{id}/async", {"POST": post_checkpoint}),  # first: it is asked the most
         ("/v0/runs/{id}/actions", {"GET": get_actions}),
         ("/v0/runs/{id}/batch", {"GET": get_batch}),
         ("/v0/runs/{id}", {"DELETE": delete_run_v0}),
@@ -62,7 +63,6 @@ def routes(context: Context) -> list[BaseRoute]:
         ("/v1/runs/{id}/jobs", {"GET": list_jobs}),
         ("/v1/apps/{app:path}/functions", {"GET": list_functions}),
         ("/v1/signals", {"POST": post_signal}),
-        ("/v1/checkpoint/{id}/async", {"POST": post_checkpoint}),
         ("/v1/checkpoint", {"POST": refuse_sync}),
         ("/v1/checkpoint/{id}/steps", {"POST": refuse_sync}),
         ("/v1/checkpoint/{id}/output", {"GET": refuse_sync}),
