@@ -85,15 +85,11 @@ class Registry:
 
     def has_trigger(self, name: str) -> bool:
         """Tell whether an event of this name may start anything."""
-        return any(pattern in self._by_event for pattern in _patterns(name))
+        return bool(self._conditions(name))
 
     def matching(self, name: str, body: bytes, *, now: int) -> list[Function]:
         """Return the functions that an event starts, each once. The event is decoded only where a condition asks."""
-        conditions = self._by_name.get(name)
-        if conditions is None:
-            conditions = [condition for pattern in _patterns(name) for condition in self._by_event.get(pattern, ())]
-            if len(self._by_name) < _NAMES_KEPT_MAX:
-                self._by_name[name] = conditions
+        conditions = self._conditions(name)
         if not conditions:
             return []
         found: dict[FunctionId, Function] = {}
@@ -108,6 +104,15 @@ class Registry:
                     continue
             found[condition.function.id] = condition.function
         return list(found.values())
+
+    def _conditions(self, name: str) -> list[_Condition]:
+        """Return what an event of this name may start."""
+        conditions = self._by_name.get(name)
+        if conditions is None:
+            conditions = [condition for pattern in _patterns(name) for condition in self._by_event.get(pattern, ())]
+            if len(self._by_name) < _NAMES_KEPT_MAX:
+                self._by_name[name] = conditions
+        return conditions
 
 
 def start(
