@@ -121,6 +121,8 @@ def test_a_batch_runs_when_it_is_full_or_has_waited_long_enough(travelling_world
 
     rest = send(world, "batched", *({"key": key, "n": n} for n in (4, 5)))
     assert outcomes(world, rest[0]) == []
+    [alone] = send(world, "batched", {"key": key, "n": 100})
+    assert world.completed(alone)["output"] == [100]
     world.skip("31s")
     assert world.completed(rest[0])["output"] == [4, 5]
 

@@ -43,7 +43,7 @@ def test_a_promise_race_is_won_by_the_first_step(travelling_world: World) -> Non
     assert world.counts(run) == {"fast": 1}
 
 
-@pytest.mark.needs("promise race")
+@pytest.mark.needs("first of")
 @pytest.mark.only_in("dev")
 def test_what_follows_a_race_goes_on_while_the_loser_still_waits(world: World) -> None:
     event = world.send_one("test/first-of")
@@ -56,6 +56,17 @@ def test_what_follows_a_race_goes_on_while_the_loser_still_waits(world: World) -
     run = world.completed(event)
     assert run["output"] == "fast, then"
     assert world.counts(run) == {"fast": 1, "then": 1}
+
+
+@pytest.mark.needs("streams")
+def test_an_app_that_streams_its_answers_is_understood_alike(world: World) -> None:
+    world.server.api("/apps/sync", method="POST", json={"url": f"{world.app.url}/streamed{world.sdk.path}"})
+
+    fork, stumble, nested = world.send(*({"name": f"streamed/{name}"} for name in ("fork", "stumble", "nested")))
+
+    assert world.completed(fork)["output"] == "abcde"
+    assert world.completed(nested)["output"] == [["a", ["b", "c"]], "d", ["e", "f"]]
+    assert world.counts(world.completed(stumble))["s2"] == 2
 
 
 # -- in a row ---------------------------------------------------------------------------------------------------------
@@ -91,7 +102,7 @@ def test_a_sleep_and_a_group_go_on_from_steps_in_a_row(world: World) -> None:
     assert world.counts(run) == dict.fromkeys("abcde", 1)
 
 
-@pytest.mark.needs("checkpoints")
+@pytest.mark.needs("buffer")
 @pytest.mark.only_in("dev")
 def test_steps_that_are_reported_several_at_a_time_are_all_kept(world: World) -> None:
     run = world.completed(world.send_one("test/buffered"))

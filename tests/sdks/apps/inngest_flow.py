@@ -57,7 +57,11 @@ def flow_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
         flow("throttled", throttle=inngest.Throttle(limit=1, period=_minutes(1), key=_KEY)),
         flow("rationed", rate_limit=inngest.RateLimit(limit=2, period=_minutes(60), key=_KEY)),
         flow("debounced", debounce=inngest.Debounce(period=_minutes(1), key=_KEY)),
-        flow("batched", collect, batch_events=inngest.Batch(max_size=3, timeout=_minutes(0.5), key=_KEY)),
+        flow(
+            "batched",
+            collect,
+            batch_events=inngest.Batch(max_size=3, timeout=_minutes(0.5), key=_KEY, if_exp="event.data.n < 100"),
+        ),
         flow(
             "ranked",
             throttle=inngest.Throttle(limit=1, period=_minutes(1)),

@@ -11,6 +11,9 @@ from starlette.routing import Route
 from stepwell import Event, Failure, NonRetriableError, RetryAfterError, Run, Step, StepError, Stepwell, cron, trigger
 from tests.sdks.apps.recorder import HEAVY_CHARS, HEAVY_STEPS, WORK
 from tests.sdks.apps.serving import Switch, serve_asgi
+from tests.sdks.apps.stepwell_flow import add_flow_functions
+from tests.sdks.apps.stepwell_groups import add_group_functions
+from tests.sdks.apps.stepwell_waits import add_waiting_functions
 
 Json = Any
 PATH = "/api/stepwell"
@@ -167,6 +170,10 @@ async def heavy(step: Step, run: Run) -> Json:
 async def tick(event: Event, step: Step, run: Run) -> Json:
     return await step.run("tick", WORK.step(run.id, "tick", run.attempt, event.data))
 
+
+add_waiting_functions(sw)
+add_group_functions(sw)
+add_flow_functions(sw)
 
 first, second = Stepwell("moving"), Stepwell("moving")
 

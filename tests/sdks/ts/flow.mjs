@@ -19,7 +19,9 @@ export function flowFunctions({ create, work }) {
     flow("throttled", { throttle: { limit: 1, period: "1m", key } }),
     flow("rationed", { rateLimit: { limit: 2, period: "1h", key } }),
     flow("debounced", { debounce: { period: "1m", key } }),
-    flow("batched", { batchEvents: { maxSize: 3, timeout: "30s", key } }, async ({ events }) => events.map(({ data }) => data.n)),
+    flow("batched", { batchEvents: { maxSize: 3, timeout: "30s", key, if: "event.data.n < 100" } }, async ({ events }) =>
+      events.map(({ data }) => data.n),
+    ),
     flow("ranked", { throttle: { limit: 1, period: "1m" }, priority: { run: "event.data.rank" } }),
     flow("single-skip", { singleton: { mode: "skip", key } }, waits),
     flow("single-cancel", { singleton: { mode: "cancel", key } }, waits),

@@ -25,10 +25,20 @@ export function serveApp({ makeClient, creator, serve, streaming, ...sdk }) {
     ]),
   );
   let serveMoving = variants.first;
+  const streamed = makeClient("streamed");
+  const createStreamed = (options, triggers, handler) =>
+    creator(streamed)(
+      options,
+      triggers.map(({ event }) => ({ event: event.replace("test/", "streamed/") })),
+      handler,
+    );
+  const streamedFunctions = groupFunctions({ ...tools, create: createStreamed });
+  const serveStreamed = serve({ client: streamed, functions: streamedFunctions, streaming });
 
   const server = http.createServer(async (request, response) => {
     const url = new URL(request.url, "http://app");
     if (url.pathname.startsWith("/moving/")) return serveMoving(request, response);
+    if (url.pathname.startsWith("/streamed/")) return serveStreamed(request, response);
     if (url.pathname === "/api/inngest") return serveShop(request, response);
     let answer = null;
     if (url.pathname === "/log") {
