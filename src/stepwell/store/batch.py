@@ -106,6 +106,10 @@ class Batch:
         self._revisions: dict[EnvironmentId, int] = {}
         self._awaited: list[tuple[int, Event]] = []
         """Events that a run may wait for."""
+        self._came: list[tuple[int, Event]] = []
+        """All events that are new, in their order."""
+        self._opened: dict[RunId, EventId] = {}
+        """Runs that start with rules to be cancelled by, each with its event: what came before that isn't for them."""
         self._found: list[tuple[int, Found]] = []
         """The ends of waits."""
         self._ended: list[tuple[int, Resolution]] = []
@@ -341,6 +345,7 @@ class Batch:
             rows = yield Statement("event_keep", stored)
             kept = {row[0] for row in rows}
         seen: set[EventId] = set()
+        awaited: set[EventId] = set()
         for index, intake in self._intakes:
             event = intake.event
             if event.id not in kept if intake.is_stored else event.id not in inserted or event.id in seen:
@@ -348,10 +353,17 @@ class Batch:
                 self.results[index] = result._replace(duplicate=result.duplicate | {event.id})
                 continue
             seen.add(event.id)
+            if not intake.is_stored:
+                self._came.append((index, event))
             if inserted.get(event.id):
-                self._awaited.append((index, event))
+                awaited.add(event.id)
             asked += [(index, Asked(event, start, intake.is_stored)) for start in intake.starts]
-        return (yield from self._start(asked))
+        jobs = yield from self._start(asked)
+        names = {wait.name for _, (_, start, _) in asked if start.run.id in self._opened for wait in start.waits}
+        self._awaited = [
+            (index, event) for index, event in self._came if event.id in awaited or event.name in names
+        ]
+        return jobs
 
     def _start(self, asked: list[tuple[int, Asked]]) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
         """Insert runs, those that may not start as skipped; returns the first jobs of the others."""
@@ -385,7 +397,9 @@ class Batch:
                 )
             else:
                 runs.append(run)
-                waits += start.waits
+                if start.waits:
+                    waits += start.waits
+                    self._opened[run.id] = run.event_id
                 jobs.append((index, start.job))
                 jobs += [(index, guard) for guard in start.guards]
         if runs:
@@ -426,7 +440,9 @@ class Batch:
         if not self._awaited:
             return []
         indexes = {event.id: index for index, event in self._awaited}
-        matched = yield from match_events([event for _, event in self._awaited])
+        places = {event.id: place for place, (_, event) in enumerate(self._came)}
+        opened = {run_id: places[event_id] for run_id, event_id in self._opened.items() if event_id in places}
+        matched = yield from match_events([(places[event.id], event) for _, event in self._awaited], opened)
         self._found += [(indexes[one.resolved_by], one) for one in matched.found if one.resolved_by is not None]
         first = self._awaited[0][0]
         if matched.is_swept:
@@ -524,15 +540,11 @@ class Batch:
             if isinstance(request, ReleaseRequest)
             for job in request.jobs
         ]
-        if rows:
-            yield Statement("job_give_back", sorted(rows, key=_by_two_keys))
-        slots = [
-            (job.run_id, job.id)
-            for request in self._requests
-            if isinstance(request, ReleaseRequest)
-            for job in request.jobs
-            if _has_limits(job.partition) or not job.partition  # of an orphan it isn't known
-        ]
+        if not rows:
+            return
+        # What isn't ours any more keeps its slot: that is of the next lease.
+        given_back = yield Statement("job_give_back", sorted(rows, key=_by_two_keys))
+        slots = [(run_id, job_id) for run_id, job_id, partition in given_back if _has_limits(partition)]
         if slots:
             yield Statement("slot_free", sorted(slots))
 

@@ -87,6 +87,7 @@ where job.run_id = v.run_id
   and job.id = v.id
   and job.owner = v.owner
   and job.generation = v.generation
+returning job.run_id, job.id, job.partition
 
 -- name: job_keep
 -- rows: run_id text, id text, generation bigint
