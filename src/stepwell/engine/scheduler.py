@@ -311,7 +311,7 @@ class Scheduler:
             event = events[0]
             start = start_gathered(gathering, event, function, registry, now=now)
             start = msgspec.structs.replace(start, job=executor.lease([start.job], now)[0])
-            fires.append((Fire(gathering.version, event, start), [event.body for event in events]))
+            fires.append((Fire(gathering.version, gathering.key, event, start), [event.body for event in events]))
         if fires:
 
             def done(result: Result) -> None:

@@ -201,6 +201,7 @@ class Fire(NamedTuple):
     """A gathering that is due, as it was seen, with the run that it starts for an event, the first of them."""
 
     version: int
+    key: str
     event: Event
     start: Start
 

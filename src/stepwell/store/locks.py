@@ -45,6 +45,7 @@ def locks_of(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
             case SignalRequest():
                 alone.add(_signal(request.environment, request.name))
             case FireRequest():
+                alone.update(fire.key for fire in request.fires)
                 alone.update(key for start in request.starts for key in admission_keys(start))
             case _:
                 pass
