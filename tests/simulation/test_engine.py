@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from random import Random
@@ -19,7 +20,7 @@ from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import ReplicaId, RunId
-from stepwell.protocol.sync import Trigger
+from stepwell.protocol.sync import CancelConfig, Trigger
 from stepwell.store.interface import News, RunFilter
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.loop import SimulatedLoop
@@ -530,3 +531,29 @@ def test_jobs_of_a_function_that_is_not_known_here_yet_wait_for_it_and_use_the_s
         assert bench.engine._slots.used == 0
 
     play(scene, calls_per_app_max=1)
+
+
+def test_a_run_is_cancelled_by_the_next_event_of_its_kind_and_not_by_its_own(play) -> None:
+    """Whether the events come one by one or together: the newest goes on."""
+
+    async def scene(bench: Bench) -> None:
+        async def answer(call: OutgoingCall) -> Reply:
+            return result() if msgspec.json.decode(call.body)["steps"] else ops(op("Sleep", "nap", value="10s"))
+
+        bench.answer = answer
+        rule = CancelConfig(event="a", condition="event.data.k == async.data.k")
+        await bench.start(function_of(cancel=[rule]))
+        now = bench.engine.clock.now()
+
+        await bench.engine.ingest([event_of(1, data={"k": 1}, ts=now)])
+        await bench.engine.ingest([event_of(2, data={"k": 2}, ts=now)])
+        await bench.engine.ingest([event_of(3, data={"k": 1}, ts=now)])
+        accepted = await bench.engine.ingest([event_of(number, data={"k": 1}, ts=now) for number in (4, 5, 6)])
+        await asyncio.sleep(20)
+
+        newest = accepted.intakes[-1].runs[0].id
+        ended = {run.id: run.status for run in await bench.store.list_runs(RunFilter(DEV))}
+        assert ended.pop(newest) is RunStatus.COMPLETED
+        assert Counter(ended.values()) == {RunStatus.CANCELLED: 4, RunStatus.COMPLETED: 1}
+
+    play(scene)

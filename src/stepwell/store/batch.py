@@ -360,9 +360,7 @@ class Batch:
             asked += [(index, Asked(event, start, intake.is_stored)) for start in intake.starts]
         jobs = yield from self._start(asked)
         names = {wait.name for _, (_, start, _) in asked if start.run.id in self._opened for wait in start.waits}
-        self._awaited = [
-            (index, event) for index, event in self._came if event.id in awaited or event.name in names
-        ]
+        self._awaited = [(index, event) for index, event in self._came if event.id in awaited or event.name in names]
         return jobs
 
     def _start(self, asked: list[tuple[int, Asked]]) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:

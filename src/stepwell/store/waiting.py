@@ -119,8 +119,14 @@ class Matched(NamedTuple):
     """There are too many for one transaction: they are left to sweeps."""
 
 
-def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], Matched]:
-    """Find what events end, each wait by the first of them."""
+def match_events(
+    placed: Sequence[tuple[int, Event]], opened: Mapping[RunId, int]
+) -> Generator[Statement, Sequence[Row], Matched]:
+    """Find what events end, each wait by the first of them.
+
+    Runs that start in this transaction are cancelled by none but the events after the one, at a place, that started them.
+    """
+    events = [event for _, event in placed]
     names = sorted({(event.environment, event.name) for event in events})
     bodies = {event.id: msgspec.json.decode(event.body) for event in events}
     if (yield Statement("sweep_pending", names)):
@@ -145,9 +151,10 @@ def match_events(events: Sequence[Event]) -> Generator[Statement, Sequence[Row],
     for row in rows:
         waiting.setdefault((row[0], row[1], row[2], row[3]), []).append(row[4:])
     matching = _Matching()
-    for event in events:
+    for place, event in placed:
         for key in keys[event.id]:
-            matching.add(event.id, event.received_at, bodies[event.id], waiting.get(key, ()))
+            rows = [row for row in waiting.get(key, ()) if place > opened.get(row[0], -1)]
+            matching.add(event.id, event.received_at, bodies[event.id], rows)
     return (yield from matching.take())
 
 
@@ -178,6 +185,7 @@ def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
                 "value": value,
                 "run_id": place[1],
                 "job_id": place[2],
+                "event_id": event_id,
                 "received_at": received_at,
                 "limit": left,
             },

@@ -16,6 +16,7 @@ from stepwell.engine.core.model import (
     JobKind,
     OpsReply,
     Outcome,
+    Pause,
     Reply,
     ResultReply,
     Run,
@@ -49,8 +50,10 @@ def function_of(
     version: int = 1,
     is_archived: bool = False,
     environment: EnvironmentId = DEV,
+    pause: Pause | None = None,
+    **flow: Any,
 ) -> Function:
-    """Make a function of which nothing but its name is special."""
+    """Make a function of which nothing but its name is special. ``flow`` are more members of its configuration."""
     url = f"http://localhost:3000/api/inngest?fnId={slug}&stepId=step"
     config = FunctionConfig(
         id=slug,
@@ -58,6 +61,7 @@ def function_of(
         triggers=list(triggers),
         steps={"step": StepConfig(id="step", runtime=Runtime(url=url))},
         retries=retries,
+        **flow,
     )
     return Function(
         id=FunctionId(f"id-of-{slug}"),
@@ -68,6 +72,7 @@ def function_of(
         config=config,
         max_attempts=config.max_attempts,
         is_archived=is_archived,
+        pause=pause,
     )
 
 
