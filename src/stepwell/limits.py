@@ -98,6 +98,7 @@ RETENTION_MS_MIN: Final = HOUR_MS  # a send that is tried again must find its ev
 PRUNE_RUNS_MAX: Final = 100  # members of one deletion: with the weight below, a few ms of the writer
 PRUNE_WEIGHT_MAX: Final = 2_000  # its rows and KiB
 PAGE_ROWS_MAX: Final = 100
+LINE_COUNTED_MAX: Final = 1_000  # jobs that are counted when somebody asks for a place in line
 
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB

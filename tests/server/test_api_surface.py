@@ -38,6 +38,7 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/runs", "GET"),
         ("/api/runs/{id}", "GET"),
         ("/api/runs/{id}/cancel", "POST"),
+        ("/api/runs/{id}/explain", "GET"),
         ("/api/runs/{id}/rerun", "POST"),
         ("/api/runs/{id}/timeline", "GET"),
         ("/api/skip", "POST"),

@@ -26,7 +26,7 @@ from stepwell.server.context import Context
 from stepwell.server.main import make_app
 from stepwell.server.register import apply_sync
 from stepwell.server.settings import Settings
-from stepwell.store.interface import Result
+from stepwell.store.interface import Result, Store
 from stepwell.store.sqlite import SQLiteStore
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -135,13 +135,15 @@ class World:
 
 
 @asynccontextmanager
-async def running(folder: Path, settings: Settings = DEV, **context: Any) -> AsyncGenerator[World]:
-    """Run a server on a database in ``folder``."""
+async def running(
+    folder: Path, settings: Settings = DEV, *, store: Store | None = None, **context: Any
+) -> AsyncGenerator[World]:
+    """Run a server on a database in ``folder``, or on another ``store``."""
     clock = Clock(lambda: T0)
     ids = IdSource(clock.now)
     apps, signals = FakeApps(), Signals()
     engine = Engine(
-        SQLiteStore(folder / "stepwell.db", ReplicaId(ids()), is_durable=False),
+        store or SQLiteStore(folder / "stepwell.db", ReplicaId(ids()), is_durable=False),
         apps,
         environment=settings.environment,
         clock=clock,
@@ -161,8 +163,8 @@ async def running(folder: Path, settings: Settings = DEV, **context: Any) -> Asy
         await engine.stop(grace_s=0)
 
 
-def function_json(slug: str, *, triggers: Any = None, retries: int = 0) -> dict[str, Any]:
-    """Return a function's configuration as SDKs send it."""
+def function_json(slug: str, *, triggers: Any = None, retries: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a function's configuration as SDKs send it, with whatever ``more`` it has."""
     url = f"http://localhost:3000/shop?fnId={slug}&stepId=step"
     step = {"id": "step", "name": "step", "runtime": {"type": "http", "url": url}, "retries": {"attempts": retries}}
     return {
@@ -170,6 +172,7 @@ def function_json(slug: str, *, triggers: Any = None, retries: int = 0) -> dict[
         "name": slug.title(),
         "triggers": [{"event": f"{slug}.go"}] if triggers is None else triggers,
         "steps": {"step": step},
+        **more,
     }
 
 

@@ -114,6 +114,27 @@ class Timeline(msgspec.Struct, frozen=True):
     rows: list[Row]
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Why one thing that a run has open doesn't go on."""
+
+    kind: str
+    text: str
+    release: str
+    since: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Where a run stands."""
+
+    id: str
+    status: str
+    function: str
+    summary: str
+    since: str
+    reasons: list[Reason]
+    left_out: int
+
+
 class Trigger(msgspec.Struct, frozen=True):
     """What starts a function."""
 

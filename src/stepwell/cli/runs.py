@@ -1,4 +1,4 @@
-"""``stepwell runs``: list, show, tail; ``cancel`` and ``rerun``."""
+"""``stepwell runs``: list, show, explain, tail; ``cancel`` and ``rerun``."""
 
 from __future__ import annotations
 
@@ -108,6 +108,28 @@ def show(
                 time.sleep(_LOOK_S)
 
         draw(moments())
+
+
+@app.command("why")
+def why(run: RunArgument, json: JsonFlag = False, url: UrlOption = None, api_token: ApiTokenOption = None) -> None:
+    """Say why a run isn't running, since when, and what would let it go on; or how it ended."""
+    from stepwell.cli.answers import Explanation
+    from stepwell.cli.screen import clock_text
+
+    path = f"{_path(run)}/explain"
+    with connect(url, api_token) as api:
+        if json:
+            sys.stdout.write(api.raw("GET", path).decode() + "\n")
+            return
+        found = api.get(path, Explanation)
+    print(f"{found.function} {found.status} since {clock_text(found.since)}")
+    if not found.reasons:
+        print(f"  {found.summary}")
+    for reason in found.reasons:
+        print(f"  {reason.text}")
+        print(f"    since {clock_text(reason.since)}; released by {reason.release}")
+    if found.left_out:
+        print(f"  and {found.left_out} more")
 
 
 @app.command("tail")

@@ -33,6 +33,7 @@ from stepwell.engine.core.model import (
     Tick,
     Transition,
 )
+from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
@@ -566,6 +567,19 @@ class Store(Protocol):
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         """Return all that is known of a run, in one consistent view."""
+        ...
+
+    async def find_run(self, id: RunId) -> Run | None:
+        """Return a run without its steps."""
+        ...
+
+    async def load_standing(
+        self, id: RunId, limitings: Callable[[str], Sequence[Limiting]], *, now: int
+    ) -> Standing | None:
+        """Return what a run waits for now, and who has what it waits for, in one consistent view.
+
+        ``limitings`` tells the limits of a partition; it is called on any thread.
+        """
         ...
 
     async def walk_runs(

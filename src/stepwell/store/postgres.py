@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from stepwell.engine.core.model import App, Event, Function, Gathering, Run
+from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
@@ -229,6 +230,14 @@ class PostgresStore:
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read(lambda: read.load_run(id))
+
+    async def find_run(self, id: RunId) -> Run | None:
+        return await self._read(lambda: read.find_run(id))
+
+    async def load_standing(
+        self, id: RunId, limitings: Callable[[str], Sequence[Limiting]], *, now: int
+    ) -> Standing | None:
+        return await self._read(lambda: read.load_standing(id, limitings, now))
 
     async def walk_runs(
         self, function_id: FunctionId, *, after: str, ended_before: int, limit: int, count_max: int

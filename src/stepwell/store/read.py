@@ -6,7 +6,7 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from stepwell.engine.core.model import (
@@ -21,7 +21,10 @@ from stepwell.engine.core.model import (
     RunStatus,
     Step,
 )
+from stepwell.engine.core.rules import ThrottleRule
+from stepwell.engine.core.standing import Limiting, Standing, Used
 from stepwell.engine.core.state import RunState
+from stepwell.limits import LINE_COUNTED_MAX, PAGE_ROWS_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
     Aged,
@@ -46,6 +49,7 @@ from stepwell.store.rows import (
     read_job,
     read_run,
     read_step,
+    read_wait,
 )
 
 T = TypeVar("T")
@@ -62,6 +66,7 @@ Reading: TypeAlias = Generator[Statement | Text, Sequence[Row], T]
 """Yields statements; is sent their rows; returns what was asked for."""
 
 _RARE_EVENTS_MAX: Final = 500
+_USERS_SHOWN: Final = 6  # of a key: five, and the run itself
 _EVENT_FIELDS: Final = ", ".join(f"event.{column.strip()}" for column in EVENT_COLUMNS.split(","))
 _RUN_FIELDS: Final = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
 
@@ -256,12 +261,17 @@ def event_names(ids: Sequence[EventId]) -> Reading[dict[EventId, str]]:
     return {EventId(row[0]): row[1] for row in rows}
 
 
+def find_run(id: RunId) -> Reading[Run | None]:
+    """Return a run alone."""
+    rows = yield Text(f"select {RUN_COLUMNS} from run where id = ?", (id,))  # noqa: S608
+    return read_run(rows[0]) if rows else None
+
+
 def load_run(id: RunId) -> Reading[RunDetail | None]:
     """Return all that is known of a run."""
-    rows = yield Text(f"select {RUN_COLUMNS} from run where id = ?", (id,))  # noqa: S608
-    if not rows:
+    run = yield from find_run(id)
+    if run is None:
         return None
-    run = read_run(rows[0])
     event = yield from load_event(run.event_id)
     assert event is not None, "an event is kept as long as its runs"
     steps = yield Statement("step_load", [(id,)])
@@ -273,6 +283,54 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
         steps=[read_step(row) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=[read_job(row) for row in jobs],
+    )
+
+
+def load_standing(id: RunId, limitings: Callable[[str], Sequence[Limiting]], now: int) -> Reading[Standing | None]:
+    """Return what a run waits for, and who has what it waits for."""
+    run = yield from find_run(id)
+    if run is None:
+        return None
+    event = yield from load_event(run.event_id)
+    assert event is not None, "an event is kept as long as its runs"
+    found = yield Statement("job_load", [(id,)])
+    jobs = [read_job(row) for row in found]
+    if run.status.is_final or not jobs:
+        return Standing(run, event.body)
+    some = {"run_id": id, "limit": PAGE_ROWS_MAX}
+    waits = yield Statement("standing_waits", parameters={"run_id": id})
+    failures = yield Statement("standing_failures", parameters=some)
+    children = yield Statement("standing_children", parameters=some)
+    due = [job for job in jobs if job.owner is None and job.due_at <= now and job.kind.is_call][:PAGE_ROWS_MAX]
+    before: dict[str, int] = {}
+    used: dict[str, Used] = {}
+    throttles: dict[str, bytes] = {}
+    if due:
+        counted = yield Statement(
+            "standing_before",
+            [(job.id, job.partition, job.due_at) for job in due],
+            {"limit": LINE_COUNTED_MAX + 1},
+        )
+        before = {row[0]: row[1] for row in counted}
+        limits = [limiting for partition in sorted({job.partition for job in due}) for limiting in limitings(partition)]
+        keys = sorted({(limiting.key,) for limiting in limits if not isinstance(limiting.rule, ThrottleRule)})
+        if keys:
+            for key, number in (yield Statement("slot_count", keys)):
+                users = yield Statement("standing_users", parameters={"key": key, "limit": _USERS_SHOWN})
+                used[key] = Used(number, tuple(dict.fromkeys(RunId(row[0]) for row in users)))
+        states = sorted({(limiting.key,) for limiting in limits if isinstance(limiting.rule, ThrottleRule)})
+        if states:
+            throttles = {row[0]: row[1] for row in (yield Statement("flow_load", states))}
+    return Standing(
+        run=run,
+        event=event.body,
+        jobs=jobs,
+        waits=[read_wait(row) for row in waits],
+        failures=[read_attempt(row) for row in failures],
+        children=[read_run(row) for row in children],
+        before=before,
+        used=used,
+        throttles=throttles,
     )
 
 

@@ -20,6 +20,7 @@ from stepwell.engine.core.model import (
     RunStatus,
     Step,
     Wait,
+    WaitKind,
 )
 from stepwell.protocol.ids import (
     AppId,
@@ -251,6 +252,21 @@ def wait_row(wait: Wait) -> Row:
         wait.condition,
         wait.created_at,
         wait.expires_at,
+    )
+
+
+def read_wait(row: Row) -> Wait:
+    return Wait(
+        run_id=RunId(row[0]),
+        job_id=JobId(row[1]),
+        environment=EnvironmentId(row[2]),
+        kind=WaitKind(row[3]),
+        name=row[4],
+        path=row[5],
+        value=row[6],
+        condition=row[7],
+        created_at=row[8],
+        expires_at=row[9],
     )
 
 

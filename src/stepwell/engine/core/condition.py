@@ -148,6 +148,22 @@ def holds(rest: str | None, incoming: Mapping[str, object], *, now_ms: int) -> b
     return all(terms[number].expression.test(variables, now_ms) for number in kept.terms)
 
 
+def condition_text(path: str, value: str, rest: str | None) -> str | None:
+    """Say in the words of a condition what is left of it once it is prepared; None where nothing is."""
+    said: list[str] = []
+    if path:
+        fields = msgspec.json.decode(path, type=tuple[str, ...])
+        said.append(f"{written_path(('async', *fields))} == {value}")
+    if rest is not None:
+        kept = msgspec.json.decode(rest, type=_Rest)
+        try:
+            terms = _terms(kept.text)
+            said += [terms[number].expression.text for number in kept.terms]
+        except ExpressionError:
+            said.append(kept.text)
+    return " && ".join(said) or None
+
+
 def check_cancel_condition(text: str) -> None:
     """Check the condition of a cancel rule, which may use less than others (protocol 10).
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stepwell.server.api import apps, clock, events, functions, openapi, runs
+from stepwell.server.api import apps, clock, events, explain, functions, openapi, runs
 from stepwell.server.api.endpoint import AnyEndpoint, make_routes
 from stepwell.server.context import Context, json_response
 from stepwell.server.settings import Settings
@@ -17,6 +17,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
     return [
         *events.endpoints(),
         *runs.endpoints(),
+        *explain.endpoints(),
         *functions.endpoints(),
         *apps.endpoints(),
         *(clock.endpoints() if settings.is_dev else ()),

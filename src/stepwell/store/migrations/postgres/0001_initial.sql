@@ -131,6 +131,10 @@ create table run (
 
 create index run_event on run (event_id);
 create index run_function on run (function_id, id);
+-- The runs that a run's steps invoked.
+create index run_parent on run (parent_run_id) where parent_run_id is not null;
+-- Few runs haven't ended. It is written when a run begins and when it ends; a step never touches it.
+create index run_open on run (id) where ended_at is null;
 create index run_failed on run (environment, id) where status = 'failed';
 create index run_cancelled on run (environment, id) where status = 'cancelled';
 create index run_skipped on run (environment, id) where status = 'skipped';

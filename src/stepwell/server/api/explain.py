@@ -1,0 +1,156 @@
+"""Why a run isn't running, or how it ended: one answer, in one sentence and in detail."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stepwell.engine.core.model import Run, RunStatus
+from stepwell.engine.core.rules import PLAIN
+from stepwell.engine.core.standing import (
+    Child,
+    InProgress,
+    LimitState,
+    Reason,
+    ReasonKind,
+    Seen,
+    Sought,
+    Surroundings,
+    limitings,
+    reasons,
+    summary,
+)
+from stepwell.limits import PAGE_ROWS_MAX
+from stepwell.protocol.duration import time_text
+from stepwell.protocol.ids import RunId
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
+from stepwell.server.api.page import is_ulid
+from stepwell.server.context import ApiError, Context
+from stepwell.server.failure import read_failure
+
+
+class ReasonView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one thing that a run has open doesn't go on. Which of the last six are there depends on its kind."""
+
+    kind: ReasonKind
+    text: str
+    release: str
+    """What would let it go on."""
+    step: str | None
+    """The name of the step; null for a call that asks the function what is next."""
+    since: str
+    until: str | None
+    """When it goes on by itself, at the latest."""
+    before: int | None
+    """How many due jobs are before it in its line; 1,001 stands for more than 1,000."""
+    event: Sought | None
+    signal: str | None
+    run: Child | None
+    call: InProgress | None
+    limit: LimitState | None
+    error: Seen | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run stands. ``reasons`` is empty when it has ended; of very many, some are left out."""
+
+    id: str
+    status: RunStatus
+    function: str
+    now: str
+    summary: str
+    since: str
+    """When it ended, or since when it waits for the first of its reasons."""
+    reason: str | None
+    """Why it was skipped or cancelled, or the code of the error that failed it."""
+    reasons: list[ReasonView]
+    left_out: int
+
+
+def endpoints() -> list[AnyEndpoint]:
+    """Return the endpoint that explains a run."""
+    return [
+        Endpoint(
+            "GET",
+            "/api/runs/{id}/explain",
+            "Say why a run isn't running, or how it ended",
+            Explanation,
+            explain_run,
+            query=Nothing,
+            body=Nothing,
+        ),
+    ]
+
+
+async def explain_run(call: Call[Nothing, Nothing]) -> Explanation:
+    """Say where a run stands."""
+    context, id = call.context, call.path["id"]
+    run = await _run(context, id)
+    engine = context.engine
+    around = await _surroundings(context, run)
+    now = engine.clock.now()
+    standing = await engine.store.load_standing(
+        run.id, lambda partition: limitings(partition, around.function, around.rules), now=now
+    )
+    if standing is None:
+        raise _not_found(id)
+    run = standing.run
+    found = reasons(standing, around, now=now)
+    failure = read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None
+    since = min((reason.since for reason in found), default=run.queued_at)
+    return Explanation(
+        id=run.id,
+        status=run.status,
+        function=around.function.slug,
+        now=time_text(now),
+        summary=summary(run, found, Seen(failure.name, failure.message) if failure is not None else None),
+        since=time_text(run.ended_at if run.ended_at is not None else since),
+        reason=run.reason,
+        reasons=[_view(reason) for reason in found[:PAGE_ROWS_MAX]],
+        left_out=max(0, len(found) - PAGE_ROWS_MAX),
+    )
+
+
+async def _run(context: Context, id: str) -> Run:
+    """Return a run as it is just now. Raises ``ApiError`` 404."""
+    run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
+    if run is None or run.environment != context.engine.environment:
+        raise _not_found(id)
+    return run
+
+
+def _not_found(id: str) -> ApiError:
+    return ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
+
+
+async def _surroundings(context: Context, run: Run) -> Surroundings:
+    engine = context.engine
+    function = await engine.registries.find(run)
+    apps = await engine.store.load_apps(engine.environment)
+    app = next(app for app in apps if app.id == function.app_id)
+    return Surroundings(
+        function=function,
+        rules=engine.registry.rules(function) or PLAIN,
+        app=app.name,
+        is_app_archived=app.archived_at is not None,
+        calls_max=context.settings.calls_per_app_max,
+        calls_free=engine.free_calls(function.app_id),
+        names={other.id: other.slug for other in engine.registry.by_id.values()},
+    )
+
+
+def _view(reason: Reason) -> ReasonView:
+    return ReasonView(
+        kind=reason.kind,
+        text=reason.text,
+        release=reason.release,
+        step=reason.step,
+        since=time_text(reason.since),
+        until=time_text(reason.until) if reason.until is not None else None,
+        before=reason.before,
+        event=reason.event,
+        signal=reason.signal,
+        run=reason.run,
+        call=reason.call,
+        limit=reason.limit,
+        error=reason.error,
+    )
