@@ -740,7 +740,7 @@ class Executor:
 
     def fired(self, fires: Sequence[tuple[Fire, Sequence[bytes]]], result: Result) -> None:
         """Take over the runs of gatherings, each with the bodies of its events."""
-        for (_, event, start), bodies in fires:
+        for (_, _, event, start), bodies in fires:
             if start.run.id in result.fired:
                 self._started(start, bodies[0], result, bodies)
                 intake = Intake(event, (start,), is_stored=True)
@@ -857,7 +857,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         stack=state.stack,
         stack_current=job.stack_current,
         event=state.event,
-        events=() if is_large and sum(map(len, state.events)) > USE_API_BYTES else state.events,
+        events=() if is_large and state.event_bytes > USE_API_BYTES else state.events,
         memo=state.steps_sorted,
         use_api=is_large,
     )

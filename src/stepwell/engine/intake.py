@@ -37,7 +37,7 @@ class Registries:
 
     def of_partition(self, partition: str) -> Function | None:
         """Return the function whose calls a partition holds; None for timers, and for one that isn't known here."""
-        return self._functions.get(parse(partition).function_id)
+        return self._functions.get(FunctionId(partition)) or self._functions.get(parse(partition).function_id)
 
     def is_known(self, partition: str) -> bool:
         """Tell whether a partition's function is known here, or it has none."""

@@ -138,11 +138,11 @@ class Scheduler:
 
     def must_yield(self, partition: str) -> bool:
         """Tell whether jobs of other partitions wait for the slot that a job of this one has."""
-        return self._line.others_wait(partition, self._clock.now())
+        return not self._line.is_empty and self._line.others_wait(partition, self._clock.now())
 
     def slot_freed(self, lane: str) -> None:
         """Look again, if the lane has work that waits for a slot."""
-        if self._line.is_ready(lane, self._clock.now()):
+        if not self._line.is_empty and self._line.is_ready(lane, self._clock.now()):
             self._wakes.set()
 
     def wake(self) -> None:

@@ -103,6 +103,11 @@ class WaitingLine:
             ]
         return turns
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell that no partition is known to have work, now or later, but for what is blocked."""
+        return not (self._ready or self._future)
+
     def others_wait(self, partition: str, now: int) -> bool:
         """Tell whether a partition of the same lane, other than this one, is ready."""
         self._promote(now)

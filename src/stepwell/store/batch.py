@@ -50,6 +50,7 @@ from stepwell.store.interface import (
     PruneRequest,
     ReapRequest,
     ReleaseRequest,
+    RepairRequest,
     Request,
     Result,
     SettingRequest,
@@ -62,6 +63,7 @@ from stepwell.store.interface import (
 from stepwell.store.locks import locks_of
 from stepwell.store.prune import prune
 from stepwell.store.query import Statement
+from stepwell.store.repair import repair
 from stepwell.store.rows import (
     Row,
     attempt_row,
@@ -80,6 +82,7 @@ from stepwell.store.waiting import (
     signal_conflicts,
     signal_memo,
     sweep,
+    take_rules,
 )
 
 Plan: TypeAlias = Generator[Statement, Sequence[Row], None]
@@ -95,10 +98,14 @@ _by_two_keys = itemgetter(0, 1)
 
 
 class Batch:
-    """The work of one transaction. After ``plan`` has run to its end, ``results`` are those of the requests, in order."""
+    """The work of one transaction. After ``plan`` has run to its end, ``results`` are those of the requests, in order.
 
-    def __init__(self, replica_id: ReplicaId, requests: Sequence[Request]) -> None:
+    A database with one writer ``is_alone`` with it, and needs no locks of names and keys.
+    """
+
+    def __init__(self, replica_id: ReplicaId, requests: Sequence[Request], *, is_alone: bool = False) -> None:
         self._replica_id = replica_id
+        self._is_alone = is_alone
         self._requests = requests
         self.results: list[Result] = [_COMMITTED] * len(requests)
         self._intakes: list[tuple[int, Intake]] = []
@@ -112,6 +119,8 @@ class Batch:
         """Runs that start with rules to be cancelled by, each with its event: what came before that isn't for them."""
         self._found: list[tuple[int, Found]] = []
         """The ends of waits."""
+        self._cancels: dict[tuple[RunId, JobId], tuple[int, int]] = {}
+        """The rules by which runs are cancelled, each with its request and the time of its event."""
         self._ended: list[tuple[int, Resolution]] = []
         """The ends of runs that others wait for."""
 
@@ -119,7 +128,7 @@ class Batch:
         """Yield every statement. Raises ``Fenced``; then, or when a statement fails, the caller rolls back."""
         # The revisions may be read with the fence: whoever sent an event did so before, and a sync that commits after
         # this statement comes after the event.
-        locks, shared = locks_of(self._requests)
+        locks, shared = locks_of(self._requests) if not self._is_alone else ((), ())
         fence = yield Statement("replica_fence", parameters={"id": self._replica_id, "locks": locks, "shared": shared})
         if not fence:
             raise Fenced("this server was declared dead by the others, and its work was taken over")
@@ -141,14 +150,16 @@ class Batch:
         jobs = yield from self._write_commits(commits)
         jobs += yield from self._take_in()
         yield from self._release()
-        jobs += yield from self._match()
-        jobs += yield from self._sweep()
+        yield from self._match()
+        yield from self._sweep()
         yield from self._insert_jobs(jobs)
         yield from self._each(SignalRequest, self._signal)
         yield from self._resolve()
+        yield from self._cancel()
         yield from self._each(DropRequest, self._drop)
         yield from self._each(ClaimRequest, self._claim)
         yield from self._each(LeaveRequest, self._leave)
+        yield from self._each(RepairRequest, self._repair)
         yield from self._each(PruneRequest, self._prune)
 
     def _each(self, kind: type, plan: Callable[[int, Any], Plan]) -> Plan:
@@ -433,10 +444,10 @@ class Batch:
 
     # -- waits --------------------------------------------------------------------------------------------------
 
-    def _match(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
-        """Find the waits that events end; returns the jobs that cancel runs."""
+    def _match(self) -> Plan:
+        """Find the waits that events end, and the runs that they cancel."""
         if not self._awaited:
-            return []
+            return
         indexes = {event.id: index for index, event in self._awaited}
         places = {event.id: place for place, (_, event) in enumerate(self._came)}
         opened = {run_id: places[event_id] for run_id, event_id in self._opened.items() if event_id in places}
@@ -445,31 +456,43 @@ class Batch:
         first = self._awaited[0][0]
         if matched.is_swept:
             self.results[first] = self.results[first]._replace(is_swept=True)
-        self._resume(first, [job.run_id for job in matched.cancels])
-        return [(first, job) for job in matched.cancels]
+        self._cancels.update({key: (first, at) for key, at in matched.cancels.items()})
 
-    def _sweep(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
-        """Go on with a sweep; returns the jobs that cancel runs."""
-        jobs: list[tuple[int, Job]] = []
+    def _sweep(self) -> Plan:
+        """Go on with a sweep."""
         for index, request in enumerate(self._requests):
             if isinstance(request, SweepRequest):
                 matched = yield from sweep()
                 if matched is None:
                     continue
                 self._found += [(index, one) for one in matched.found]
-                jobs += [(index, job) for job in matched.cancels]
+                self._cancels.update({key: (index, at) for key, at in matched.cancels.items()})
                 self.results[index] = self.results[index]._replace(is_swept=True)
-                self._resume(index, [job.run_id for job in matched.cancels])
-        return jobs
+
+    def _cancel(self) -> Plan:
+        """Insert the jobs that cancel runs.
+
+        After the jobs of waits have ended: a run's own end takes its jobs before its waits and rules, too.
+        """
+        if not self._cancels:
+            return
+        jobs = yield from take_rules({key: at for key, (_, at) in self._cancels.items()})
+        placed = [(self._cancels[job.run_id, job.id][0], job) for job in jobs]
+        yield from self._insert_jobs(placed)
+        for index, job in placed:
+            self._resume(index, [job.run_id])
 
     def _signal(self, index: int, request: SignalRequest) -> Plan:
         rows = yield Statement("wait_signal", [(request.environment, request.name)])
-        waiting = [row for row in rows if row[4] > request.now]
-        if waiting:
-            run_id, job_id = RunId(waiting[0][2]), JobId(waiting[0][3])
-            yield Statement("wait_take", [(run_id, job_id)])
-            self._found.append((index, Found(run_id, job_id, signal_memo(request.name, request.data), None)))
-            self.results[index] = self.results[index]._replace(signalled=run_id)
+        waiting = [
+            Found(RunId(row[2]), JobId(row[3]), signal_memo(request.name, request.data), None)
+            for row in rows
+            if row[4] > request.now
+        ]
+        # A wait that was there may have ended meanwhile, by its time-out or with its run: then nobody waits.
+        if (yield from resolve(waiting, request.now)):
+            self._resume(index, [waiting[0].run_id])
+            self.results[index] = self.results[index]._replace(signalled=waiting[0].run_id)
         elif request.keep:
             yield Statement(
                 "signal_keep",
@@ -572,6 +595,10 @@ class Batch:
         yield Statement("job_lost_attempts", parameters={"now": now})
         yield Statement("job_release_orphans")
         yield Statement("slot_sweep")
+
+    def _repair(self, index: int, request: RepairRequest) -> Plan:
+        mended = yield from repair(request)
+        self.results[index] = Result(Verdict.COMMITTED, mended=mended)
 
     def _prune(self, index: int, request: PruneRequest) -> Plan:
         pruned = yield from prune(request)

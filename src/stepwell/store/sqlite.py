@@ -35,6 +35,7 @@ from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
     Aged,
+    Checked,
     BeatRequest,
     DueSchedule,
     EventFilter,
@@ -47,6 +48,7 @@ from stepwell.store.interface import (
     RunDetail,
     RunFilter,
     Schedule,
+    Walk,
 )
 from stepwell.store.migrate import migrate, refuse_unmigrated
 from stepwell.store.query import Statement, load_queries
@@ -251,6 +253,9 @@ class SQLiteStore:
     ) -> list[Aged]:
         return await self._read(read.walk_events(environment, after, received_before, limit))
 
+    async def check(self, walk: Walk, after: tuple[str, ...], *, now: int, limit: int) -> list[Checked]:
+        return await self._read(read.check(walk, after, now, limit))
+
     async def walk_event_keys(self, after: tuple[str, str], *, limit: int) -> list[EventKey]:
         return await self._read(read.walk_event_keys(after, limit))
 
@@ -266,7 +271,7 @@ class SQLiteStore:
 
     def _write(self, requests: Sequence[Request]) -> list[Result]:
         db = self._writer
-        batch = Batch(self.replica_id, requests)
+        batch = Batch(self.replica_id, requests, is_alone=True)
         try:
             db.execute("begin immediate")
             run_plan(batch.plan(), self._sql)

@@ -25,6 +25,7 @@ class RunState:
     __slots__ = (
         "checkpointed",
         "event",
+        "event_bytes",
         "events",
         "guard_count",
         "joined",
@@ -49,6 +50,7 @@ class RunState:
         self.event = event
         self.events: Sequence[bytes] = events or (event,)
         """All of them, the first one first: several for a batch."""
+        self.event_bytes = sum(map(len, self.events))
         self.memo: dict[str, bytes] = {}
         self.stack: list[str] = []
         self.steps_sorted: list[bytes] = []
@@ -70,7 +72,7 @@ class RunState:
     @property
     def size_bytes(self) -> int:
         """What the state of a call weighs: event and memo."""
-        return sum(map(len, self.events)) + self.memo_bytes
+        return self.event_bytes + self.memo_bytes
 
     @property
     def driver_count(self) -> int:
