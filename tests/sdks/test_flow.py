@@ -71,6 +71,18 @@ def test_functions_that_share_a_limit_are_counted_together(world: World, key: st
     assert [world.completed(event)["output"] for event in events] == [1] * 4
 
 
+@pytest.mark.only_in("dev")
+def test_of_two_limits_both_hold(world: World, key: str) -> None:
+    keys = [{"key": f"{key} {n}", "room": key, "size": 2, "ms": 10_000} for n in range(2)]
+    assert [world.completed(event)["output"] for event in send(world, "doubly", *keys)] == [2, 2]
+
+    same = {"key": key, "room": f"same {key}", "size": 2, "ms": 50}
+    more = [{"key": f"{key} {n}", "room": key, "size": 3, "ms": 50} for n in range(4)]
+    events = send(world, "doubly", same, same, *more)
+
+    assert [world.completed(event)["output"] for event in events] == [1, 1, 2, 2, 2, 2]
+
+
 # -- how often --------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +121,17 @@ def test_a_debounce_runs_once_for_the_last_event(travelling_world: World, key: s
     assert started(world, *events) == []
 
     world.skip("40s")
+
+    eventually_started(world, events, [3])
+
+
+def test_a_debounce_waits_no_longer_than_its_timeout(travelling_world: World, key: str) -> None:
+    world = travelling_world
+    events: list[str] = []
+    for n in (1, 2, 3):
+        assert started(world, *events) == []
+        events += send(world, "debounced-at-most", {"key": key, "n": n})
+        world.skip("40s")
 
     eventually_started(world, events, [3])
 

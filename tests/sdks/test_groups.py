@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 
@@ -27,6 +28,38 @@ def test_steps_of_one_name_beside_each_other_keep_their_own_results(world: World
 
     assert run["output"] == [0, 1, 2, 3]
     assert world.counts(run) == {f"same {n}": 1 for n in range(4)}
+
+
+@pytest.mark.only_in("dev")
+def test_forty_steps_beside_each_other_run_once_each(world: World) -> None:
+    run = world.completed(world.send_one("test/wide"))
+
+    assert run["output"] == sum(range(40))
+    assert sorted(entry["value"] for entry in world.log(run["run_id"])) == list(range(40))
+
+
+@pytest.mark.only_in("dev")
+def test_steps_of_all_kinds_beside_each_other_are_joined_when_the_last_is_done(world: World) -> None:
+    order = str(uuid.uuid4())
+    event = world.send_one("test/kinds", {"order": order})
+    world.waiting(event, "paid")
+
+    world.send_one("test/paid", {"order": order, "cents": 7})
+
+    run = world.completed(event)
+    assert run["output"] == [7, 8, "own", "then"]
+    assert world.counts(run) == {"own": 1, "then": 1}
+
+
+def test_a_step_that_fails_for_good_leaves_its_siblings_alone(travelling_world: World) -> None:
+    world = travelling_world
+    event = world.send_one("test/settled")
+    world.skip("10s")
+
+    run = world.completed(event)
+
+    assert run["output"] == ["good", "no stock", "then"]
+    assert world.counts(run) == {"good": 1, "bad": 2, "then": 1}
 
 
 @pytest.mark.needs("promise race")
@@ -81,9 +114,12 @@ def test_steps_in_a_row_are_run_once_each_in_one_call_where_there_are_checkpoint
     assert calls == (1 if "checkpoints" in world.sdk.has else 13)
 
 
-@pytest.mark.only_in("dev")
-def test_a_step_that_fails_after_others_is_tried_again_alone(world: World) -> None:
-    run = world.completed(world.send_one("test/stumble"))
+def test_a_step_that_fails_after_others_is_tried_again_alone(travelling_world: World) -> None:
+    world = travelling_world
+    event = world.send_one("test/stumble")
+    world.skip("10s")
+
+    run = world.completed(event)
 
     assert {step: world.attempts(run, step) for step in ("s0", "s1", "s2", "s3", "s4")} == {
         "s0": [0],
@@ -92,6 +128,16 @@ def test_a_step_that_fails_after_others_is_tried_again_alone(world: World) -> No
         "s3": [0],
         "s4": [0],
     }
+
+
+def test_each_step_has_all_of_its_attempts(travelling_world: World) -> None:
+    world = travelling_world
+    event = world.send_one("test/hurdles")
+    world.skip("10s")
+
+    run = world.completed(event)
+
+    assert [world.attempts(run, f"s{n}") for n in range(3)] == [[0, 1]] * 3
 
 
 @pytest.mark.only_in("dev")

@@ -81,6 +81,17 @@ def test_a_wait_whose_time_is_up_gives_nothing(travelling_world: World) -> None:
     assert world.completed(event)["output"] is None
 
 
+@pytest.mark.needs("unchecked")
+@pytest.mark.only_in("dev")
+@pytest.mark.parametrize(
+    ("function", "error"), [("wait-broken", "InvalidExpression"), ("wait-long", "InngestErrTimeoutTooLong")]
+)
+def test_a_wait_that_can_not_be_opened_fails_its_run_at_once(world: World, function: str, error: str) -> None:
+    run = world.failed(world.send_one(f"test/{function}"))
+
+    assert run["output"]["error"]["name"] == error
+
+
 @pytest.mark.only_in("dev")
 def test_a_run_with_a_memo_too_large_for_a_call_waits_and_goes_on(world: World) -> None:
     order = unique("order")
@@ -238,11 +249,13 @@ def test_the_server_makes_a_request_and_any_answer_is_the_result(world: World, p
 
 
 @pytest.mark.needs("fetch")
-@pytest.mark.only_in("dev")
-def test_a_request_that_can_not_be_made_is_tried_again_and_then_throws(world: World) -> None:
+def test_a_request_that_can_not_be_made_is_tried_again_and_then_throws(travelling_world: World) -> None:
+    world = travelling_world
     port = Port()
+    event = world.send_one("test/fetching", {"url": f"http://127.0.0.1:{port.number}/"})
+    world.skip("10s")
 
-    run = world.completed(world.send_one("test/fetching", {"url": f"http://127.0.0.1:{port.number}/"}))
+    run = world.completed(event)
 
     port.release()
     assert run["output"]["caught"].startswith("Error making gateway request")
@@ -262,11 +275,15 @@ def test_the_server_asks_a_model_in_the_app_s_place(world: World, provider: Prov
 
 
 @pytest.mark.needs("ai")
-@pytest.mark.only_in("dev")
-def test_a_model_that_refuses_is_asked_again_and_then_its_answer_is_thrown(world: World, provider: Provider) -> None:
+def test_a_model_that_refuses_is_asked_again_and_then_its_answer_is_thrown(
+    travelling_world: World, provider: Provider
+) -> None:
+    world = travelling_world
     place = unique("busy")
+    event = world.send_one("test/inferring", {"url": f"{provider.url}/{place}/v1"})
+    world.skip("10s")
 
-    run = world.completed(world.send_one("test/inferring", {"url": f"{provider.url}/{place}/v1"}))
+    run = world.completed(event)
 
     assert "unsuccessful status code: 429" in run["output"]["caught"]
     assert len(provider.asked_at(f"/{place}/v1/chat/completions")) == 2

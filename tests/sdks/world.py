@@ -63,12 +63,12 @@ class Sdk(NamedTuple):
 
 _ALL: Final = frozenset(("waits", "ai", "groups", "flow"))
 _MORE: Final = _ALL | {"signals", "fetch", "first of"}
-_OF_TS: Final = _MORE | {"promise race", "streams"}
+_OF_TS: Final = _MORE | {"promise race", "streams", "unchecked"}
 
 SDKS: Final = (
     Sdk("stepwell-asgi", "stepwell_asgi", "/api/stepwell", has_race=False, has=_MORE | {"checkpoints", "jitter"}),
     Sdk("stepwell-wsgi", "stepwell_wsgi", "/api/stepwell", has_race=False),
-    Sdk("inngest-fastapi", "inngest_fastapi", has=_ALL | {"jitter"}),
+    Sdk("inngest-fastapi", "inngest_fastapi", has=_ALL | {"jitter", "unchecked"}),
     Sdk("inngest-flask", "inngest_flask"),
     Sdk("typescript4", "app4.mjs", package="inngest", has=_OF_TS | {"checkpoints", "buffer"}),
     Sdk("typescript3", "app3.mjs", package="inngest3", has=_OF_TS - {"flow"}),

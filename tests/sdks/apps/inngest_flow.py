@@ -54,9 +54,15 @@ def flow_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
         flow("keyed", crowd, concurrency=[inngest.Concurrency(limit=1, key=_KEY)]),
         flow("shared-a", crowd, concurrency=shared),
         flow("shared-b", crowd, concurrency=shared),
+        flow(
+            "doubly",
+            crowd,
+            concurrency=[inngest.Concurrency(limit=2), inngest.Concurrency(limit=1, key=_KEY, scope="account")],
+        ),
         flow("throttled", throttle=inngest.Throttle(limit=1, period=_minutes(1), key=_KEY)),
         flow("rationed", rate_limit=inngest.RateLimit(limit=2, period=_minutes(60), key=_KEY)),
         flow("debounced", debounce=inngest.Debounce(period=_minutes(1), key=_KEY)),
+        flow("debounced-at-most", debounce=inngest.Debounce(period=_minutes(1), key=_KEY, timeout=_minutes(1.5))),
         flow(
             "batched",
             collect,

@@ -6,7 +6,7 @@ Each call of a function of the second kind records ``call``, so that tests see h
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 import inngest
@@ -43,12 +43,52 @@ def group_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
 
         return [*await ctx.group.parallel((same(0), same(1), same(2))), await same(3)()]
 
-    def line(id: str, count: int, *, retries: int | None = None, fails: int | None = None) -> inngest.Function[Any]:
+    @client.create_function(fn_id="wide", trigger=on("test/wide"))
+    async def wide(ctx: inngest.Context) -> Json:
+        def one(n: int) -> Callable[[], Awaitable[int]]:
+            return lambda: ctx.step.run(f"w{n}", WORK.step(ctx.run_id, "w", ctx.attempt, n))
+
+        return sum(await ctx.group.parallel(tuple(one(n) for n in range(40))))
+
+    @client.create_function(fn_id="kinds", trigger=on("test/kinds"))
+    async def kinds(ctx: inngest.Context) -> Json:
+        run = runner(ctx)
+        order = "event.data.order == async.data.order"
+        results: tuple[Json, ...] = await ctx.group.parallel(
+            (
+                lambda: ctx.step.wait_for_event(
+                    "paid", event="test/paid", if_exp=order, timeout=datetime.timedelta(minutes=5)
+                ),
+                lambda: ctx.step.invoke_by_id("call", function_id="double", data={"n": 4}),
+                lambda: ctx.step.sleep("nap", datetime.timedelta(seconds=1)),
+                run("own"),
+            )
+        )
+        found, doubled, _, own = results
+        return [found.data["cents"], doubled, own, await run("then")()]
+
+    @client.create_function(fn_id="settled", trigger=on("test/settled"), retries=1)
+    async def settled(ctx: inngest.Context) -> Json:
+        run = runner(ctx)
+
+        async def outcome() -> Json:
+            def no_stock() -> Exception:
+                return ValueError("no stock")
+
+            work = WORK.step(ctx.run_id, "bad", ctx.attempt, failures=99, error=no_stock)
+            try:
+                return await ctx.step.run("bad", work)
+            except inngest.StepError as error:
+                return error.message
+
+        return [*await ctx.group.parallel((run("good"), outcome)), await run("then")()]
+
+    def line(id: str, count: int, *, retries: int | None = None, fails: Container[int] = ()) -> inngest.Function[Any]:
         @client.create_function(fn_id=id, trigger=on(f"test/{id}"), retries=retries)
         async def run(ctx: inngest.Context) -> str:
             WORK.add(ctx.run_id, "call", ctx.attempt)
             for n in range(count):
-                work = WORK.step(ctx.run_id, f"s{n}", ctx.attempt, n, failures=int(n == fails))
+                work = WORK.step(ctx.run_id, f"s{n}", ctx.attempt, n, failures=int(n in fails))
                 await ctx.step.run(f"s{n}", work)
             return "done"
 
@@ -62,4 +102,10 @@ def group_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
         both = await ctx.group.parallel((run("c"), run("d")))
         return "".join([*first, *both, await run("e")()])
 
-    return [nested, namesakes, fork, line("line", 12), line("stumble", 5, retries=1, fails=2), line("endless", 1000)]
+    return [
+        *(nested, namesakes, wide, kinds, settled, fork),
+        line("line", 12),
+        line("stumble", 5, retries=1, fails=(2,)),
+        line("hurdles", 3, retries=1, fails=range(3)),
+        line("endless", 1000),
+    ]

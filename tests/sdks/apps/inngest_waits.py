@@ -20,10 +20,10 @@ def on(event: str) -> inngest.TriggerEvent:
 
 
 def waiting_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
-    def waiting(id: str, if_: str | None) -> inngest.Function[Any]:
+    def waiting(id: str, if_: str | None, patience: datetime.timedelta = _PATIENCE) -> inngest.Function[Any]:
         @client.create_function(fn_id=id, trigger=on(f"test/{id}"))
         async def wait(ctx: inngest.Context) -> Json:
-            event = await ctx.step.wait_for_event("paid", event="test/paid", if_exp=if_, timeout=_PATIENCE)
+            event = await ctx.step.wait_for_event("paid", event="test/paid", if_exp=if_, timeout=patience)
             return event and {"name": event.name, "data": event.data, "id": event.id, "ts": event.ts}
 
         return wait
@@ -110,5 +110,7 @@ def waiting_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
         waiting("wait-any", None),
         waiting("wait-if", "async.data.order == event.data.order && async.data.cents > 100"),
         waiting("wait-match", "event.data.order == async.data.order"),
+        waiting("wait-broken", "async.data.order =="),
+        waiting("wait-long", None, datetime.timedelta(days=400)),
         *(wait_heavy, parent, parents, double, boom, patient, rated, lone, shout, inferring),
     ]

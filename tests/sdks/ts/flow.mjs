@@ -16,9 +16,11 @@ export function flowFunctions({ create, work }) {
     flow("keyed", { concurrency: { limit: 1, key } }, crowd),
     flow("shared-a", { concurrency: { limit: 1, key, scope: "env" } }, crowd),
     flow("shared-b", { concurrency: { limit: 1, key, scope: "env" } }, crowd),
+    flow("doubly", { concurrency: [{ limit: 2 }, { limit: 1, key, scope: "account" }] }, crowd),
     flow("throttled", { throttle: { limit: 1, period: "1m", key } }),
     flow("rationed", { rateLimit: { limit: 2, period: "1h", key } }),
     flow("debounced", { debounce: { period: "1m", key } }),
+    flow("debounced-at-most", { debounce: { period: "1m", key, timeout: "90s" } }),
     flow("batched", { batchEvents: { maxSize: 3, timeout: "30s", key, if: "event.data.n < 100" } }, async ({ events }) =>
       events.map(({ data }) => data.n),
     ),

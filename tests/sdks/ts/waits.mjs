@@ -12,6 +12,8 @@ export function waitingFunctions({ create, client, referenceFunction, work }) {
     waiting("wait-any", {}),
     waiting("wait-if", { if: "async.data.order == event.data.order && async.data.cents > 100" }),
     waiting("wait-match", { match: "data.order" }),
+    waiting("wait-broken", { if: "async.data.order ==" }),
+    waiting("wait-long", { timeout: "400d" }),
     create({ id: "wait-heavy" }, on("test/wait-heavy"), async ({ step, event }) => {
       const parts = [];
       for (let n = 0; n < event.data.parts; n++) parts.push(await step.run(`part ${n}`, () => "x".repeat(event.data.chars)));
