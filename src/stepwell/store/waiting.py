@@ -111,10 +111,10 @@ def _first_ulid(at_ms: int) -> str:
 
 
 class Matched(NamedTuple):
-    """What events end: waits that are found, and jobs that cancel runs, whose rules are taken already."""
+    """What events end: waits, and runs that have a rule to be cancelled by them, each with the time of its event."""
 
     found: list[Found]
-    cancels: list[Job]
+    cancels: Mapping[tuple[RunId, JobId], int]
     is_swept: bool = False
     """There are too many for one transaction: they are left to sweeps."""
 
@@ -143,7 +143,7 @@ def match_events(
     }
     wanted = sorted({key for own in keys.values() for key in own})
     if not wanted:
-        return Matched([], [])
+        return Matched([], {})
     rows = yield Statement("wait_match", wanted, {"limit": WAITS_ENDED_MAX + 1})
     if len(rows) > WAITS_ENDED_MAX:
         return (yield from _leave_to_sweeps(events))
@@ -155,12 +155,12 @@ def match_events(
         for key in keys[event.id]:
             rows = [row for row in waiting.get(key, ()) if place > opened.get(row[0], -1)]
             matching.add(event.id, event.received_at, bodies[event.id], rows)
-    return (yield from matching.take())
+    return matching.matched()
 
 
 def _leave_to_sweeps(events: Sequence[Event]) -> Generator[Statement, Sequence[Row], Matched]:
     yield Statement("sweep_insert", [(event.id, event.environment, event.name, event.received_at) for event in events])
-    return Matched([], [], is_swept=True)
+    return Matched([], {}, is_swept=True)
 
 
 def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
@@ -198,7 +198,7 @@ def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
             break
     else:
         yield Statement("sweep_end", parameters={"event_id": event_id})
-    return (yield from matching.take())
+    return matching.matched()
 
 
 def _values(event: Mapping[str, object], paths: Iterable[str]) -> list[tuple[str, str]]:
@@ -225,27 +225,27 @@ class _Matching:
             else:
                 self._found[key] = Found(run_id, job_id, None, event_id)
 
-    def take(self) -> Generator[Statement, Sequence[Row], Matched]:
-        """Take the rules that cancel first: of two events that cancel a run by one rule, one gets it."""
-        jobs: list[Job] = []
-        if self._cancels:
-            taken = yield Statement("wait_take", sorted(self._cancels))
-            jobs = [_cancel_job(run_id, job_id, self._cancels[run_id, job_id]) for run_id, job_id in taken]
-        return Matched(list(self._found.values()), jobs)
+    def matched(self) -> Matched:
+        return Matched(list(self._found.values()), self._cancels)
 
 
-def _cancel_job(run_id: RunId, job_id: JobId, at: int) -> Job:
-    return Job(
-        run_id=run_id,
-        id=job_id,
-        partition=TIMERS,
-        kind=JobKind.CANCEL,
-        step_id="",
-        title="event",
-        due_at=at,
-        created_at=at,
-        max_attempts=1,
-    )
+def take_rules(cancels: Mapping[tuple[RunId, JobId], int]) -> Generator[Statement, Sequence[Row], list[Job]]:
+    """Take the rules by which runs are cancelled, and return the jobs that do it: of two events, one gets a rule."""
+    taken = yield Statement("wait_take", sorted(cancels))
+    return [
+        Job(
+            run_id=run_id,
+            id=job_id,
+            partition=TIMERS,
+            kind=JobKind.CANCEL,
+            step_id="",
+            title="event",
+            due_at=cancels[run_id, job_id],
+            created_at=cancels[run_id, job_id],
+            max_attempts=1,
+        )
+        for run_id, job_id in taken
+    ]
 
 
 def find_parents(resolutions: Sequence[Resolution]) -> Generator[Statement, Sequence[Row], list[Found]]:
