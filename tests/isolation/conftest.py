@@ -10,7 +10,15 @@ import pytest_asyncio
 pytest.register_assert_rewrite(
     *(
         f"tests.isolation.{name}"
-        for name in ("pairs_of_runs", "pairs_of_replicas", "pairs_of_events", "pairs_of_retention", "world")
+        for name in (
+            "pairs_of_runs",
+            "pairs_of_replicas",
+            "pairs_of_events",
+            "pairs_of_waits",
+            "pairs_of_flow",
+            "pairs_of_retention",
+            "world",
+        )
     )
 )
 

@@ -29,6 +29,7 @@ from stepwell.engine.core.partition import parse
 from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry, start
+from stepwell.engine.ids import ulid_text
 from stepwell.engine.intake import take_in
 from stepwell.engine.wants import want
 from stepwell.protocol.canonical import encode
@@ -51,7 +52,7 @@ from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_link import numbered
 from stepwell.store.sqlite import SQLiteStore
 from tests.postgres import Postgres
-from tests.unit.engine.making import DEV, T0, function_of, ulid
+from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid
 
 QUEUE: Final = function_of().id
 """The partition of a function without limits is named for it: that of ``app-f``."""
@@ -242,6 +243,12 @@ class Worker:
         return result
 
     # -- events -----------------------------------------------------------------------------------------------------
+
+    def event(self, number: int, name: str = "a", *, data: Any = None, id: str | None = None) -> Event:
+        """Make an event that is received now, with an id of this time; with ``id`` its sender chose that."""
+        internal = ulid_text(self.now, number.to_bytes(10, "big"))
+        event = event_of(number, name, data=data, ts=self.now, id=id or internal)
+        return msgspec.structs.replace(event, id=internal, has_own_id=id is not None)
 
     def intake(self, event: Event, *, is_leased: bool = False) -> Intake:
         intake = start(event, self.registry, now=self.now, new_id=self.new_id)

@@ -10,12 +10,11 @@ import pytest
 from stepwell.engine.core.model import Event, Function, JobKind, Pause, PauseMode
 from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.trigger import start_gathered
-from stepwell.engine.ids import ulid_text
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.sync import BatchConfig, DebounceConfig, RateLimitConfig, SingletonConfig
 from stepwell.store.interface import Fire, FireRequest, PauseRequest, Result, RunFilter, Store, Verdict
 from tests.store.database import Database, Worker
-from tests.unit.engine.making import DEV, T0, event_of, function_of, result
+from tests.unit.engine.making import DEV, T0, function_of, result
 
 HOUR: Final = 3_600_000
 KEY: Final = "event.data.key"
@@ -31,10 +30,7 @@ async def begin(store: Store, **config: Any) -> Worker:
 
 
 def sent(worker: Worker, number: int, *, id: str | None = None, **data: Any) -> Event:
-    """Make an event that is received now, with an id of this time."""
-    internal = ulid_text(worker.now, number.to_bytes(10, "big"))
-    event = event_of(number, data=data, ts=worker.now, id=id or internal)
-    return msgspec.structs.replace(event, id=internal, has_own_id=id is not None)
+    return worker.event(number, data=data, id=id)
 
 
 async def send(worker: Worker, number: int, *, id: str | None = None, **data: Any) -> Result:

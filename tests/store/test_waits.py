@@ -11,7 +11,6 @@ import pytest
 from stepwell.engine.core.model import Event, Function, JobKind, Run, RunStatus
 from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import guard
-from stepwell.engine.ids import ulid_text
 from stepwell.limits import WAITS_ENDED_MAX
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig, RateLimitConfig, Trigger
@@ -32,9 +31,7 @@ HOUR: Final = 3_600_000
 
 
 def sent(worker: Worker, number: int, name: str = "b", *, data: Any = None) -> Event:
-    """Make an event that is received now, with an id of this time."""
-    event = event_of(number, name, data=data, id=ulid_text(worker.now, number.to_bytes(10, "big")))
-    return msgspec.structs.replace(event, id=event.event_id, received_at=worker.now, has_own_id=False)
+    return worker.event(number, name, data=data)
 
 
 async def waiting(
