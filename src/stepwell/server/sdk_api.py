@@ -109,7 +109,7 @@ async def get_actions(context: Context, request: Request) -> Response:
 async def get_batch(context: Context, request: Request) -> Response:
     """Give the run's events."""
     state = await _unfinished(context, request.path_params["id"])
-    return json_response(b"[" + state.event + b"]")
+    return json_response(b"[" + b",".join(state.events) + b"]")
 
 
 async def delete_run_v0(context: Context, request: Request) -> Response:
