@@ -5,18 +5,28 @@ Each variant takes away one rule of ``design.md`` 5, and is caught by the pair t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import pytest
 
 from stepwell.engine.core.model import RunStatus
-from stepwell.store import postgres_link
+from stepwell.protocol.ids import JobId, RunId
+from stepwell.store import batch, postgres_link
 from stepwell.store.batch import Batch
-from stepwell.store.interface import CommitRequest, ReapRequest
+from stepwell.store.interface import ClaimRequest, CommitRequest, FireRequest, ReapRequest, Request
+from stepwell.store.locks import locks_of
 from stepwell.store.query import Statement, load_queries
 from stepwell.store.rows import Row
-from tests.isolation import pairs_of_events, pairs_of_replicas, pairs_of_retention, pairs_of_runs
+from stepwell.store.waiting import Found, resolve
+from tests.isolation import (
+    pairs_of_events,
+    pairs_of_flow,
+    pairs_of_replicas,
+    pairs_of_retention,
+    pairs_of_runs,
+    pairs_of_waits,
+)
 from tests.isolation.world import Case, World
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -105,6 +115,53 @@ def released_by_the_statement_that_reaps(monkeypatch: pytest.MonkeyPatch) -> Non
         yield Statement("replica_reap", parameters={"id": self._replica_id, "silent_ms": request.silent_ms})
 
     monkeypatch.setattr(Batch, "_reap", reap)
+
+
+def no_locks_of_names_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "locks_of", lambda _requests: ([], []))
+
+
+def names_shared_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks back for an event shares its name with who sends it."""
+
+    def shared(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
+        numbers, _ = locks_of(requests)
+        return numbers, [True] * len(numbers)
+
+    monkeypatch.setattr(batch, "locks_of", shared)
+
+
+def a_gathering_fired_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def others(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
+        return locks_of([request for request in requests if not isinstance(request, FireRequest)])
+
+    monkeypatch.setattr(batch, "locks_of", others)
+
+
+def a_claim_without_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    def others(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
+        return locks_of([request for request in requests if not isinstance(request, ClaimRequest)])
+
+    monkeypatch.setattr(batch, "locks_of", others)
+
+
+def a_signal_that_does_not_look_who_got_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def believe(found: Sequence[Found], now: int) -> Generator[Statement, Any, set[tuple[RunId, JobId]]]:
+        yield from resolve(found, now)
+        return {(one.run_id, one.job_id) for one in found}
+
+    monkeypatch.setattr(batch, "resolve", believe)
+
+
+def rules_taken_before_waits_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Batch._resolve
+
+    def cancel_first(self: Batch) -> Generator[Statement, Any, None]:
+        yield from self._cancel()
+        self._cancels.clear()
+        yield from end(self)
+
+    monkeypatch.setattr(Batch, "_resolve", cancel_first)
 
 
 class Broken(NamedTuple):
@@ -212,6 +269,104 @@ BROKEN: Final = [
         without("environment_bump", "and revision = :revision"),
         pairs_of_events.two_registrations_of_one_app,
         "counts, whole",
+    ),
+    # Waits.
+    Broken(
+        "no lock of an event's name",
+        names_shared_by_all,
+        pairs_of_waits.a_wait_that_looks_back_and_its_event,
+        "the event slipped past the wait",
+    ),
+    Broken(
+        "no lock of a signal's name",
+        no_locks_of_names_and_keys,
+        pairs_of_waits.a_signal_and_its_wait,
+        "the signal slipped past the wait",
+    ),
+    Broken(
+        "two waits for a signal without its lock",
+        no_locks_of_names_and_keys,
+        pairs_of_waits.two_waits_for_a_signal,
+        "two runs wait for one signal",
+    ),
+    Broken(
+        "a wait that ends though it has ended",
+        without("job_resolve", "and job.memo is null", "and job.resolved_by is null"),
+        pairs_of_waits.two_events_for_one_wait,
+        "the wait ended twice",
+    ),
+    Broken(
+        "a time-out that goes on though the event was faster",
+        without("job_resolve", "owner = null,", "leased_at = null,", "generation = job.generation + 1,"),
+        pairs_of_waits.an_event_and_the_time_out,
+        "the wait ended twice",
+    ),
+    Broken(
+        "a signal that doesn't look whether the wait was there",
+        a_signal_that_does_not_look_who_got_it,
+        pairs_of_waits.a_signal_and_the_time_out,
+        "the signal was lost",
+    ),
+    Broken(
+        "rules taken before waits end",
+        rules_taken_before_waits_end,
+        pairs_of_waits.an_event_that_cancels_and_the_end,
+        "the order of locks was not kept",
+    ),
+    Broken(
+        "a checkpoint that ignores the generation",
+        without("job_keep", "and job.generation = v.generation", "and job.owner is not null"),
+        pairs_of_waits.a_checkpoint_and_the_reaper,
+        "a checkpoint of an old lease counted",
+    ),
+    # Flow control.
+    Broken(
+        "claims without a lock of the key",
+        a_claim_without_its_keys,
+        pairs_of_flow.two_claims_of_a_key,
+        "the limit was broken",
+    ),
+    Broken(
+        "a throttle without a lock of the key",
+        a_claim_without_its_keys,
+        pairs_of_flow.two_claims_of_a_throttle,
+        "the limit was broken",
+    ),
+    Broken(
+        "a slot that its run leaves behind",
+        instead("slot_drop", "select v.run_id from v"),
+        pairs_of_flow.a_claim_and_the_end_of_a_run,
+        "which has ended",
+    ),
+    Broken(
+        "a slot that the reaper leaves behind",
+        instead("slot_sweep", "select 1"),
+        pairs_of_flow.a_claim_and_the_reaper_of_a_slot,
+        "and nobody has the job",
+    ),
+    Broken(
+        "rates without a lock of the key",
+        no_locks_of_names_and_keys,
+        pairs_of_flow.two_starts_at_the_limit_of_a_rate,
+        "the limit was broken",
+    ),
+    Broken(
+        "singletons without a lock of the key",
+        no_locks_of_names_and_keys,
+        pairs_of_flow.two_singletons,
+        "two singletons go on",
+    ),
+    Broken(
+        "a gathering that is fired without a lock of its key",
+        a_gathering_fired_without_its_key,
+        pairs_of_flow.an_event_and_the_fire_of_a_debounce,
+        "its events are still gathered",
+    ),
+    Broken(
+        "a gathering that is fired though an event joined it",
+        instead("gathering_take", "delete from gathering where run_id in (select v.run_id from v) returning run_id"),
+        pairs_of_flow.an_event_and_the_fire_of_a_debounce,
+        "fired though an event joined it",
     ),
     # Retention.
     Broken(

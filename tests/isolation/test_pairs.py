@@ -12,12 +12,19 @@ from typing import Final
 
 import pytest
 
-from tests.isolation import pairs_of_events, pairs_of_replicas, pairs_of_retention, pairs_of_runs, pairs_of_waits
+from tests.isolation import (
+    pairs_of_events,
+    pairs_of_flow,
+    pairs_of_replicas,
+    pairs_of_retention,
+    pairs_of_runs,
+    pairs_of_waits,
+)
 from tests.isolation.world import Case, World
 
 PAIRS: Final = [
     pytest.param(given, id=given.__name__)
-    for module in (pairs_of_runs, pairs_of_replicas, pairs_of_events, pairs_of_waits, pairs_of_retention)
+    for module in (pairs_of_runs, pairs_of_replicas, pairs_of_events, pairs_of_waits, pairs_of_flow, pairs_of_retention)
     for given in module.PAIRS
 ]
 LITERAL_ORDERS_MAX, DRAWN_ORDERS = 1200, 500
