@@ -1,0 +1,1 @@
+"""Two weeks of a trial: waits, an invoked function, a cancellation, and flow control by team."""
