@@ -34,10 +34,12 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerat
     """A dev server on each of the two databases."""
     if request.param == "sqlite":
         async with running(tmp_path) as made:
+            made.database_url = str(tmp_path / "stepwell.db")
             yield made
         return
     server: Postgres = request.getfixturevalue("postgres")
     url = server.create_database(template=migrated(server))
     async with running(tmp_path, store=PostgresStore(url, ReplicaId("replica-1"), is_migrating=False)) as made:
+        made.database_url = url
         yield made
     await asyncio.to_thread(server.drop_database, url)

@@ -27,6 +27,8 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/apps", "GET"),
         ("/api/apps/sync", "POST"),
         ("/api/apps/{name}", "DELETE"),
+        ("/api/doctor", "GET"),
+        ("/api/doctor", "POST"),
         ("/api/events", "GET"),
         ("/api/events", "POST"),
         ("/api/events/{id}", "GET"),

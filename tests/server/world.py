@@ -87,6 +87,8 @@ class World:
     def __init__(self, context: Context, apps: FakeApps, signals: Signals, client: httpx2.AsyncClient) -> None:
         self.context, self.apps, self.signals, self.client = context, apps, signals, client
         self.engine = context.engine
+        self.database_url = ""
+        """Where a test may look at the rows themselves, if it was told."""
 
     async def register(self, *slugs: str, app: str = "shop", **more: Any) -> None:
         """Register an app whose functions are started by the event ``<slug>.go``, or by what ``more`` says of each."""

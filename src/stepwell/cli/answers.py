@@ -135,6 +135,32 @@ class Explanation(msgspec.Struct, frozen=True):
     left_out: int
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """Something that the doctor found."""
+
+    fault: str
+    is_fault: bool
+    found: int
+    mended: int
+    examples: list[str]
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """What the doctor looked at, and found."""
+
+    is_healthy: bool
+    ended_at: str
+    is_whole: bool
+    checked: dict[str, int]
+    findings: list[Finding]
+
+
+class LatestDiagnosis(msgspec.Struct, frozen=True):
+    """What was found last, if anything was looked at."""
+
+    latest: Diagnosis | None
+
+
 class Trigger(msgspec.Struct, frozen=True):
     """What starts a function."""
 

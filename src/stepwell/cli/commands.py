@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from stepwell.cli import apps, events, functions, migrate, runs, serve
+from stepwell.cli import apps, doctor, events, functions, migrate, runs, serve
 
 app = typer.Typer(
     name="stepwell",
@@ -25,6 +25,7 @@ app.command("rerun")(runs.rerun)
 app.add_typer(functions.app, name="functions")
 app.command("invoke")(functions.invoke)
 app.add_typer(apps.app, name="apps")
+app.command("doctor")(doctor.doctor)
 app.command("skip")(serve.skip)
 app.add_typer(migrate.app, name="migrate")
 

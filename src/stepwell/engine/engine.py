@@ -19,6 +19,7 @@ from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.janitor import Janitor, Retention
 from stepwell.engine.membership import Membership
+from stepwell.engine.reconciler import Reconciler
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
 from stepwell.engine.transport import Transport
@@ -77,6 +78,7 @@ class Engine:
         take_over_s: float = TAKE_OVER_S,
         retention: Retention | None = None,
         fetcher: Fetching | None = None,
+        is_reconciling: bool = False,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -90,6 +92,8 @@ class Engine:
         self._calls_per_app_max = calls_per_app_max
         self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
         self._janitor = Janitor(store, self.clock, environment, retention) if retention is not None else None
+        self.reconciler = Reconciler(store, self.clock, self.registries, inserted=self._revived, look=self._look_at_all)
+        self._is_reconciling = is_reconciling
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._travel = asyncio.Lock()
@@ -131,6 +135,8 @@ class Engine:
         self._spawn(self._stay_a_member())
         if self._janitor is not None:
             self._spawn(self._janitor.run())
+        if self._is_reconciling:
+            self._spawn(self.reconciler.run())
 
     async def _start_loops(self) -> None:
         self.store.tell(News({}))  # whoever was alone until now isn't any more
@@ -246,6 +252,12 @@ class Engine:
     def free_calls(self, app: AppId) -> int:
         """Return how many more calls to an app may go out from this replica now."""
         return self._slots.free(app)
+
+    async def _look_at_all(self) -> None:
+        await self._scheduler.look()
+
+    def _revived(self, partition: str, due_at: int) -> None:
+        self._scheduler.inserted(partition, due_at)
 
     def _slot_freed(self, partition: str) -> None:
         self._scheduler.slot_freed(partition)

@@ -51,6 +51,7 @@ _PAUSED: Final = "paused"  # the key that partitions of paused functions wait fo
 _UNKNOWN: Final = "unknown"  # that of partitions whose functions aren't there
 _NEVER: Final = 1 << 62
 _REFUSED_DELAY_S: Final = 1.0
+_UNKNOWN_DELAY_MS: Final = 1_000
 _SLEEP_S_MAX: Final = 60.0  # what a clock that was set, or a machine that was asleep, costs at most
 
 log = structlog.get_logger("stepwell.scheduler")
@@ -304,9 +305,11 @@ class Scheduler:
             return
         registry = self._registries.of(self._environment)
         fires: list[tuple[Fire, list[bytes]]] = []
+        has_unknown = False
         for gathering, events in await self._store.due_gatherings(now=now, limit=_GATHERINGS_MAX):
             function = registry.by_id.get(gathering.function_id)
             if function is None:
+                has_unknown = True
                 continue
             event = events[0]
             start = start_gathered(gathering, event, function, registry, now=now)
@@ -327,8 +330,13 @@ class Scheduler:
             if result.verdict is Verdict.STALE:
                 executor.give_back_starts([fire.start for fire, _ in fires])
                 await self._registries.refresh(self._environment)
+        next_at = await self._store.next_gathering_due()
+        if has_unknown and next_at is not None and next_at <= now:
+            # Another replica may have registered the function just now; one that isn't there is the reconciler's work.
+            await self._registries.refresh(self._environment)
+            next_at = now + _UNKNOWN_DELAY_MS
         self._gathering_due = None
-        self.gathered(await self._store.next_gathering_due())
+        self.gathered(next_at)
 
     # -- schedules ----------------------------------------------------------------------------------------------
 

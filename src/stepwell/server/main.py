@@ -89,6 +89,7 @@ def make_engine(
         take_over_s=settings.take_over_s,
         retention=settings.retention,
         fetcher=fetcher,
+        is_reconciling=True,
     )
 
 

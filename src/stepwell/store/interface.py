@@ -256,6 +256,57 @@ class PauseRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class Fault(StrEnum):
+    """What the reconciler looks for: broken promises, and what is over."""
+
+    STUCK_RUN = "stuck_run"  # it hasn't ended, and nothing brings it on
+    JOB_OF_ENDED_RUN = "job_of_ended_run"
+    WAIT_OF_ENDED_RUN = "wait_of_ended_run"
+    WAIT_WITHOUT_JOB = "wait_without_job"
+    SLOT_OF_ENDED_RUN = "slot_of_ended_run"
+    SLOT_WITHOUT_LEASE = "slot_without_lease"
+    UNKNOWN_GATHERING = "unknown_gathering"  # of a function that isn't there
+    OVERDUE_GATHERING = "overdue_gathering"
+    EXPIRED_WAIT = "expired_wait"
+    EXPIRED_STATE = "expired_state"
+    EXPIRED_SIGNAL = "expired_signal"
+
+    @property
+    def is_expiry(self) -> bool:
+        """Tell whether it is no fault at all: it comes of time alone."""
+        return self in (Fault.EXPIRED_WAIT, Fault.EXPIRED_STATE, Fault.EXPIRED_SIGNAL)
+
+
+class Walk(StrEnum):
+    """What the reconciler walks through, each by its key."""
+
+    RUNS = "runs"  # that haven't ended
+    JOBS = "jobs"
+    WAITS = "waits"
+    SLOTS = "slots"
+    FLOW = "flow"  # states of rate limits and throttles
+    SIGNALS = "signals"
+    GATHERINGS = "gatherings"
+
+
+class Checked(NamedTuple):
+    """A row that was looked at: its key, and what is wrong with it."""
+
+    key: tuple[str, ...]
+    fault: Fault | None
+
+
+class RepairRequest(NamedTuple):
+    """Mend what was found, unless it has changed since. Idempotent."""
+
+    found: Mapping[Fault, Sequence[tuple[str, ...]]]
+    """The keys, by what is wrong; those of stuck runs are in ``revived``."""
+    revived: Sequence[tuple[Job, int]]
+    """Jobs for stuck runs, each with the version of its run."""
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
 class DropRequest(NamedTuple):
     """Remove what is left of runs that ended: jobs and waits that came too late. Idempotent."""
 
@@ -283,6 +334,7 @@ Request: TypeAlias = (
     | SweepRequest
     | PauseRequest
     | DropRequest
+    | RepairRequest
     | SettingRequest
     | BeatRequest
     | ReapRequest
@@ -370,6 +422,7 @@ class Result(NamedTuple):
     ticked: frozenset[tuple[FunctionId, str]] = frozenset()
     beat: Beat | None = None
     pruned: Pruned | None = None
+    mended: Mapping[Fault, int] = MappingProxyType({})
 
 
 class Aged(NamedTuple):
@@ -598,6 +651,13 @@ class Store(Protocol):
 
         Those of the environment that were received by ``received_before``, and that neither a run nor a gathering has,
         have expired.
+        """
+        ...
+
+    async def check(self, walk: Walk, after: tuple[str, ...], *, now: int, limit: int) -> list[Checked]:
+        """Look at rows whose keys are above ``after``, in their order: is what must hold true of them?
+
+        What came to be within ``FAULT_AGE_MS`` may be on its way, and is no fault yet.
         """
         ...
 

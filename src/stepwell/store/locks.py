@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 
 from stepwell.engine.core.model import Intake, Transition, WaitKind
 from stepwell.store.admission import admission_keys
 from stepwell.store.interface import (
     ClaimRequest,
     CommitRequest,
+    Fault,
     FireRequest,
     IngestRequest,
+    RepairRequest,
     Request,
     SignalRequest,
     TickRequest,
 )
+
+_SLOTS: Final = (Fault.SLOT_OF_ENDED_RUN, Fault.SLOT_WITHOUT_LEASE)
 
 
 def locks_of(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
@@ -47,6 +52,8 @@ def locks_of(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
             case FireRequest():
                 alone.update(fire.key for fire in request.fires)
                 alone.update(key for start in request.starts for key in admission_keys(start))
+            case RepairRequest():
+                alone.update(key[0] for fault in _SLOTS for key in request.found.get(fault, ()))
             case _:
                 pass
     numbers = {_number(name): True for name in shared} | {_number(name): False for name in alone}

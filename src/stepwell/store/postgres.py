@@ -27,6 +27,7 @@ from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
 from stepwell.store.interface import (
     Aged,
     BeatRequest,
+    Checked,
     DueSchedule,
     EventFilter,
     EventKey,
@@ -38,6 +39,7 @@ from stepwell.store.interface import (
     RunDetail,
     RunFilter,
     Schedule,
+    Walk,
 )
 from stepwell.store.migrate_postgres import connected, migrate_postgres, refuse_unmigrated_postgres
 from stepwell.store.postgres_link import (
@@ -250,6 +252,9 @@ class PostgresStore:
         self, environment: EnvironmentId, *, after: str, received_before: int, limit: int
     ) -> list[Aged]:
         return await self._read(lambda: read.walk_events(environment, after, received_before, limit), settings=WALK)
+
+    async def check(self, walk: Walk, after: tuple[str, ...], *, now: int, limit: int) -> list[Checked]:
+        return await self._read(lambda: read.check(walk, after, now, limit), settings=WALK)
 
     async def walk_event_keys(self, after: tuple[str, str], *, limit: int) -> list[EventKey]:
         return await self._read(lambda: read.walk_event_keys(after, limit), settings=WALK)

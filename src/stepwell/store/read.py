@@ -24,17 +24,20 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.rules import ThrottleRule
 from stepwell.engine.core.standing import Limiting, Standing, Used
 from stepwell.engine.core.state import RunState
-from stepwell.limits import LINE_COUNTED_MAX, PAGE_ROWS_MAX
+from stepwell.limits import FAULT_AGE_MS, LINE_COUNTED_MAX, PAGE_ROWS_MAX, SIGNAL_KEPT_MS
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
     Aged,
+    Checked,
     DueSchedule,
     EventFilter,
     EventKey,
+    Fault,
     Lease,
     RunDetail,
     RunFilter,
     Schedule,
+    Walk,
 )
 from stepwell.store.query import Statement
 from stepwell.store.rows import (
@@ -356,6 +359,27 @@ def walk_events(environment: EnvironmentId, after: str, received_before: int, li
         parameters={"environment": environment, "after": after, "received_before": received_before, "limit": limit},
     )
     return [Aged(row[0], 1, row[2]) if row[1] else Aged(row[0]) for row in rows]
+
+
+_WALKED: Final[dict[Walk, tuple[str, tuple[str, ...]]]] = {
+    Walk.RUNS: ("check_runs", ("after",)),
+    Walk.JOBS: ("check_jobs", ("after", "after_job")),
+    Walk.WAITS: ("check_waits", ("after", "after_job")),
+    Walk.SLOTS: ("check_slots", ("after", "after_run", "after_job")),
+    Walk.FLOW: ("check_flow", ("after",)),
+    Walk.SIGNALS: ("check_signals", ("after", "after_name", "after_id")),
+    Walk.GATHERINGS: ("check_gatherings", ("after",)),
+}
+"""The query of each walk, and the parameters that its key is."""
+
+
+def check(walk: Walk, after: tuple[str, ...], now: int, limit: int) -> Reading[list[Checked]]:
+    """Look at the next rows of a walk; an empty ``after`` is its beginning."""
+    name, parts = _WALKED[walk]
+    place = dict(zip(parts, after or ("",) * len(parts), strict=True))
+    times = {"now": now, "before": now - FAULT_AGE_MS, "sent_before": now - SIGNAL_KEPT_MS}
+    rows = yield Statement(name, parameters={**place, **times, "limit": limit})
+    return [Checked(tuple(row[:-1]), Fault(row[-1]) if row[-1] is not None else None) for row in rows]
 
 
 def walk_event_keys(after: tuple[str, str], limit: int) -> Reading[list[EventKey]]:

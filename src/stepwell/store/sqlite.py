@@ -35,8 +35,8 @@ from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
     Aged,
-    Checked,
     BeatRequest,
+    Checked,
     DueSchedule,
     EventFilter,
     EventKey,

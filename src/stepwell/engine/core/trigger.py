@@ -35,6 +35,7 @@ from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, Run
 
 _PREFIX_END: Final = re.compile(r"[/.]")
 _NAMES_KEPT_MAX: Final = 4096
+_ARCHIVED: Final = "archived"
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -149,12 +150,17 @@ def start_again(
 
 
 def start_gathered(gathering: Gathering, event: Event, function: Function, registry: Registry, *, now: int) -> Start:
-    """Make the run of a gathering that is due. ``event`` is the first of a batch, the last of a debounce."""
+    """Make the run of a gathering that is due. ``event`` is the first of a batch, the last of a debounce.
+
+    It is skipped when no app has the function any more: its events have an outcome all the same.
+    """
     variables = {"event": msgspec.json.decode(event.body)}
     found = new_start(event, function, registry, variables, now=now, run_id=gathering.run_id)
     admission = found.admission
     if admission is not None:  # the rest was asked when the events came
         admission = Admission(skip_reason=admission.skip_reason, singleton=admission.singleton)
+    if function.is_archived:
+        admission = Admission(skip_reason=_ARCHIVED)
     run = msgspec.structs.replace(found.run, is_batch=gathering.kind is GatherKind.BATCH)
     return msgspec.structs.replace(found, run=run, admission=admission)
 
