@@ -11,7 +11,7 @@ import pytest
 from stepwell.engine.core.model import Event, Function, JobKind, Run, RunStatus
 from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.run import guard
-from stepwell.limits import WAITS_ENDED_MAX
+from stepwell.limits import EVENT_ID_WINDOW_MS, WAITS_ENDED_MAX
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig, RateLimitConfig, Trigger
 from stepwell.store.interface import (
@@ -294,6 +294,19 @@ async def test_a_signal_that_nobody_waits_for_is_gone_or_kept(worker: Worker, da
     taking = await waiting(worker, 2, code="WaitForSignal", signal="go", keep=True)
     assert await ends(worker) == {taking.id: b'{"data":{"data":2,"signal":"go"}}'}
     assert database.query("select data from signal") == [(b"3",)]
+
+
+async def test_a_signal_with_a_key_that_is_sent_again_counts_once(worker: Worker, database: Database) -> None:
+    again = signal(worker, keep=True)._replace(key="k")
+    await worker.store.submit(again)
+    await worker.store.submit(again._replace(id=ulid(2, "S")))
+    assert rows(database, "signal") == 1
+
+    await worker.store.submit(again._replace(id=ulid(3, "S"), name="stop"))
+    worker.now += EVENT_ID_WINDOW_MS
+    await worker.store.submit(again._replace(id=ulid(4, "S"), now=worker.now))
+
+    assert rows(database, "signal") == 3
 
 
 async def test_a_second_wait_for_a_signal_is_a_conflict_and_changes_nothing(worker: Worker) -> None:

@@ -322,17 +322,18 @@ class Engine:
             await self.registries.refresh(self.environment)
         raise StoreError("the functions changed at each try: send the events again")
 
-    async def send_signal(self, name: str, data: bytes, *, keep: bool) -> RunId | None:
+    async def send_signal(self, name: str, data: bytes, *, keep: bool, key: str | None = None) -> RunId | None:
         """Let the run go on that waits for a signal, and return it; None where none does.
 
-        With ``keep``, the signal waits for a run that asks for kept ones. ``data`` is canonical.
+        With ``keep``, the signal waits for a run that asks for kept ones. One whose ``key`` was used within 24 hours is
+        the same, sent again: it changes nothing. ``data`` is canonical.
         """
         executor = self._executor
 
         def done(result: Result) -> None:
             executor.took_in((), result)
 
-        request = SignalRequest(self.environment, self.ids(), name, data, keep, self.clock.now(), done)
+        request = SignalRequest(self.environment, self.ids(), name, data, keep, self.clock.now(), key, done)
         result = await self.store.submit(request)
         return result.signalled
 

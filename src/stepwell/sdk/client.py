@@ -39,6 +39,7 @@ REPLY_TIMEOUT_S: Final = 60.0
 MESSAGE_CHARS_MAX: Final = 500
 
 SIGNALS_PATH: Final = "/v1/signals"
+_SIGNAL_ID_BYTES: Final = 16
 
 _decode_sent: Final = msgspec.json.Decoder(SendReply).decode
 
@@ -130,13 +131,14 @@ class Client:
             time.sleep(delay)
         raise AssertionError
 
-    async def send_signal(self, signal: str, data: Json, *, keep: bool) -> str | None:
+    async def send_signal(self, signal: str, data: Json, *, keep: bool, id: str | None = None) -> str | None:
         """Send a signal and return the id of the run that waited for it, None when none did.
 
+        ``id`` is an idempotency key; it is random unless given, so that what is tried again counts once.
         Tries five times, as ``send`` does. Raises ``SendError`` when it gives up, at once for a 4xx; ``StepUsageError``
         for data that JSON can't hold, ``ConfigError`` without a server.
         """
-        requests = self._signal_requests(signal, data, keep=keep)
+        requests = self._signal_requests(signal, data, keep=keep, id=id)
         for delay in self._delays():
             answer = await self._authorized(requests)
             if delay is None or 200 <= answer.status < 500:
@@ -144,9 +146,9 @@ class Client:
             await asyncio.sleep(delay)
         raise AssertionError
 
-    def send_signal_sync(self, signal: str, data: Json, *, keep: bool) -> str | None:
+    def send_signal_sync(self, signal: str, data: Json, *, keep: bool, id: str | None = None) -> str | None:
         """Send a signal, as ``send_signal`` does, and block meanwhile."""
-        requests = self._signal_requests(signal, data, keep=keep)
+        requests = self._signal_requests(signal, data, keep=keep, id=id)
         for delay in self._delays():
             answer = self._authorized_sync(requests)
             if delay is None or 200 <= answer.status < 500:
@@ -270,9 +272,10 @@ class Client:
             encode_events(events),
         )
 
-    def _signal_requests(self, signal: str, data: Json, *, keep: bool) -> list[Outgoing]:
+    def _signal_requests(self, signal: str, data: Json, *, keep: bool, id: str | None) -> list[Outgoing]:
+        key = id or secrets.token_hex(_SIGNAL_ID_BYTES)  # ours, too
         try:
-            body: dict[str, Json] = {"signal": signal, "data": msgspec.Raw(encode(data))}
+            body: dict[str, Json] = {"signal": signal, "data": msgspec.Raw(encode(data)), "id": key}
         except NotSerialisable as error:
             raise StepUsageError(f"the data of signal {signal!r} can't be written as JSON: {error}") from None
         if keep:

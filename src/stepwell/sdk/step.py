@@ -69,7 +69,7 @@ class AsyncSender(Protocol):
         """Send events; return their ids."""
         ...
 
-    async def send_signal(self, signal: str, data: Json, *, keep: bool) -> str | None:
+    async def send_signal(self, signal: str, data: Json, *, keep: bool, id: str | None) -> str | None:
         """Send a signal; return the run that waited for it."""
         ...
 
@@ -225,7 +225,7 @@ class Step(StepTools):
         check_signal(f"step {id!r}", signal)
 
         async def send_it() -> str | None:
-            return await self._sender.send_signal(signal, data, keep=keep)
+            return await self._sender.send_signal(signal, data, keep=keep, id=self.idempotency_key)
 
         run_id: str | None = await self._steps.step(Wanted(id, send_it, type=SIGNAL_TYPE))
         return run_id

@@ -60,7 +60,7 @@ class SyncSender(Protocol):
         """Send events; return their ids."""
         ...
 
-    def send_signal_sync(self, signal: str, data: Json, *, keep: bool) -> str | None:
+    def send_signal_sync(self, signal: str, data: Json, *, keep: bool, id: str | None) -> str | None:
         """Send a signal; return the run that waited for it."""
         ...
 
@@ -168,7 +168,11 @@ class SyncStep(StepTools):
     def send_signal(self, id: str, signal: str, data: Json = None, *, keep: bool = True) -> str | None:
         """Send a signal, as ``Step.send_signal`` does."""
         check_signal(f"step {id!r}", signal)
-        wanted = Wanted(id, lambda: self._sender.send_signal_sync(signal, data, keep=keep), type=SIGNAL_TYPE)
+
+        def send_it() -> str | None:
+            return self._sender.send_signal_sync(signal, data, keep=keep, id=self.idempotency_key)
+
+        wanted = Wanted(id, send_it, type=SIGNAL_TYPE)
         run_id: str | None = self._steps.step(wanted)
         return run_id
 

@@ -18,10 +18,10 @@ from starlette.routing import BaseRoute, Route
 from stepwell.engine.core.model import Event, Function, Run, RunStatus
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
-from stepwell.limits import API_BODY_BYTES_MAX, PAGE_ROWS_MAX, SIGNAL_NAME_CHARS_MAX
+from stepwell.limits import API_BODY_BYTES_MAX, EVENT_ID_CHARS_MAX, PAGE_ROWS_MAX, SIGNAL_NAME_CHARS_MAX
 from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.duration import time_text
-from stepwell.protocol.event import NULL, TIMER
+from stepwell.protocol.event import INTERNAL_PREFIX, NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
 from stepwell.protocol.sync import plain_url
 from stepwell.server.api.endpoint import decode_body
@@ -141,7 +141,7 @@ async def _cancel(context: Context, id: str) -> None:
 
 
 async def list_events(context: Context, request: Request) -> Response:
-    """List events, newest first."""
+    """List events, newest first; those that the server sends by their names only."""
     query = request.query_params
     text = query.get("limit") or str(PAGE_ROWS)
     if not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_ROWS_MAX:
@@ -153,6 +153,7 @@ async def list_events(context: Context, request: Request) -> Response:
         EventFilter(
             environment=context.engine.environment,
             name=name,
+            with_internal=name is not None and name.startswith(INTERNAL_PREFIX),
             received_from=read_instant(query.get("received_after") or None, "received_after"),
             received_until=read_instant(query.get("received_before") or None, "received_before"),
             before=read_cursor(query.get("cursor") or None),
@@ -223,7 +224,9 @@ async def post_signal(context: Context, request: Request) -> Response:
         data = canonical(bytes(signal.data)).encoded
     except NotJson as error:
         raise ApiError(400, "invalid_body", f"the data can't be passed on: {error}") from None
-    run_id = await context.engine.send_signal(signal.signal, data, keep=signal.keep)
+    if signal.id is not None and (not 1 <= len(signal.id) <= EVENT_ID_CHARS_MAX or "\0" in signal.id):
+        raise ApiError(400, "invalid_signal", f"a signal's id has 1 to {EVENT_ID_CHARS_MAX} characters, no U+0000")
+    run_id = await context.engine.send_signal(signal.signal, data, keep=signal.keep, key=signal.id)
     if run_id is None and not signal.keep:
         raise ApiError(404, "signal_not_found", "No signal found")
     return _enveloped({"run_id": run_id})
@@ -234,6 +237,8 @@ class _Signal(msgspec.Struct, frozen=True):
     data: msgspec.Raw = NULL
     keep: bool = False
     """Store it when no run waits for it yet; ours, not the protocol's."""
+    id: str | None = None
+    """An idempotency key for 24 hours; ours, too. What is sent again is taken by nobody."""
 
 
 def _enveloped(data: object) -> Response:

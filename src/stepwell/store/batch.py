@@ -31,6 +31,8 @@ from stepwell.engine.core.model import (
     Transition,
     Wait,
 )
+from stepwell.engine.core.partition import value_hash
+from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.admission import Admitted, Asked, admit
@@ -483,6 +485,11 @@ class Batch:
             self._resume(index, [job.run_id])
 
     def _signal(self, index: int, request: SignalRequest) -> Plan:
+        if request.key is not None:
+            key = value_hash(f"{request.name}/{request.key}")
+            window = (f"signal/{request.environment}", key, request.now + EVENT_ID_WINDOW_MS)
+            if not (yield Statement("event_key_take", [window], {"now": request.now})):
+                return  # it was sent before
         rows = yield Statement("wait_signal", [(request.environment, request.name)])
         waiting = [
             Found(RunId(row[2]), JobId(row[3]), signal_memo(request.name, request.data), None)

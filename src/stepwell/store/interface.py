@@ -227,7 +227,7 @@ class FireRequest(NamedTuple):
 class SignalRequest(NamedTuple):
     """Send a signal to the run that waits for it; where none does, keep it if asked to.
 
-    ``data`` is canonical; ``id`` orders the kept ones. Not idempotent.
+    ``data`` is canonical; ``id`` orders the kept ones. Idempotent with a ``key``, for 24 hours.
     """
 
     environment: EnvironmentId
@@ -236,6 +236,7 @@ class SignalRequest(NamedTuple):
     data: bytes
     keep: bool
     now: int
+    key: str | None = None
     done: Callable[[Result], None] | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Callable
 from typing import Any, assert_type
 
@@ -426,11 +427,9 @@ async def test_a_signal_is_sent_by_a_step_of_the_app(world: World) -> None:
     assert world.results[-1] == "01A"
     assert len(http.requests) == 1
     assert (http.requests[0].method, str(http.requests[0].url)) == ("POST", "http://server.test:8288/v1/signals")
-    assert msgspec.json.decode(http.requests[0].content) == {
-        "signal": "approve-1",
-        "data": {"by": "ann"},
-        "keep": True,
-    }
+    sent = msgspec.json.decode(http.requests[0].content)
+    assert uuid.UUID(sent.pop("id"))  # the step's idempotency key
+    assert sent == {"signal": "approve-1", "data": {"by": "ann"}, "keep": True}
 
 
 @pytest.fixture(params=[False, True], ids=["async", "sync"])
@@ -464,7 +463,9 @@ async def test_the_app_sends_a_signal_and_learns_who_waited(
     with_server(sw, http)
 
     assert await send_signal(sw, "s", keep=False) == run_id
-    assert msgspec.json.decode(http.requests[0].content) == {"signal": "s", "data": None}
+    sent = msgspec.json.decode(http.requests[0].content)
+    assert len(sent.pop("id")) == 32
+    assert sent == {"signal": "s", "data": None}
 
 
 async def test_a_signal_is_sent_again_until_the_server_is_there(send_signal: Callable[..., Any]) -> None:
@@ -476,6 +477,7 @@ async def test_a_signal_is_sent_again_until_the_server_is_there(send_signal: Cal
 
     assert await send_signal(sw, "s", 1) == "01A"
     assert len(http.requests) == 3
+    assert len({request.content for request in http.requests}) == 1  # the same id: it counts once
 
 
 @pytest.mark.parametrize(
