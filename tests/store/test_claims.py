@@ -16,8 +16,8 @@ from tests.store.test_flow import begin, sent, with_rules
 from tests.unit.engine.making import error, op, ops, result
 
 KEY: Final = "event.data.key"
-STEPS: Final = {"concurrency": ConcurrencyConfig(limit=2, key=KEY)}
-RUNS: Final = {"run_concurrency": ConcurrencyConfig(limit=2, key=KEY)}
+STEPS: Final[dict[str, Any]] = {"concurrency": ConcurrencyConfig(limit=2, key=KEY)}
+RUNS: Final[dict[str, Any]] = {"run_concurrency": ConcurrencyConfig(limit=2, key=KEY)}
 STEP: Final = ops(op("StepRun", "s", data=1))
 
 
