@@ -853,7 +853,8 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         max_attempts=job.max_attempts,
         environment=run.environment,
         version=run.request_version,
-        disable_immediate_execution=state.must_plan,
+        # A call for one step runs no other: for it, the plan of a group alone counts (protocol 7.3).
+        disable_immediate_execution=state.must_plan if job.kind is JobKind.DISCOVER else run.is_plan_forced,
         stack=state.stack,
         stack_current=job.stack_current,
         event=state.event,
