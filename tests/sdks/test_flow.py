@@ -140,7 +140,7 @@ def test_a_batch_runs_when_it_is_full_or_has_waited_long_enough(travelling_world
     world = travelling_world
 
     full = send(world, "batched", *({"key": key, "n": n} for n in (1, 2, 3)))
-    assert world.completed(full[0])["output"] == [1, 2, 3]
+    assert [world.completed(event)["output"] for event in full] == [[1, 2, 3]] * 3
 
     rest = send(world, "batched", *({"key": key, "n": n} for n in (4, 5)))
     assert outcomes(world, rest[0]) == []

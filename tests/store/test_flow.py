@@ -189,6 +189,18 @@ async def test_a_batch_starts_one_run_for_its_events(store: Store) -> None:
     assert await worker.store.next_gathering_due() == T0 + 10_000
 
 
+async def test_the_run_of_a_batch_is_listed_for_each_of_its_events(store: Store) -> None:
+    worker = await begin(store, batch_events=BatchConfig(max_size=2, timeout="10s"))
+    events = [sent(worker, number) for number in (1, 2, 3)]
+    await worker.ingest(*events)
+    [full] = await fires(worker)
+    await worker.store.submit(firing(worker, [full]))
+
+    found = [await store.list_runs(RunFilter(DEV, event_id=event.id)) for event in events]
+
+    assert [[run.id for run in runs] for runs in found] == [[full.start.run.id], [full.start.run.id], []]
+
+
 async def test_a_batch_that_was_open_is_filled_and_the_next_is_opened(store: Store) -> None:
     worker = await begin(store, batch_events=BatchConfig(max_size=2, timeout="10s"))
     await send(worker, 1)
@@ -229,6 +241,7 @@ async def test_a_debounce_starts_with_its_last_event(store: Store) -> None:
 
     [run] = await worker.store.list_runs(RunFilter(DEV))
     assert (run.event_id, run.is_batch) == (last.id, False)
+    assert await worker.store.list_runs(RunFilter(DEV, event_id=sent(worker, 1).id)) == []
     assert [run.id] == list(first.gathered.values())
     assert await store.next_gathering_due() is None
 

@@ -466,6 +466,7 @@ class RunFilter(NamedTuple):
     function_id: FunctionId | None = None
     status: str | None = None
     event_id: EventId | None = None
+    """Of a batch: each of its events has its run."""
     event_name: str | None = None
     queued_from: int | None = None
     queued_until: int | None = None
@@ -493,6 +494,14 @@ class RunDetail(NamedTuple):
     steps: Sequence[Step]
     attempts: Sequence[Attempt]
     jobs: Sequence[Job]
+
+
+class Aftermath(NamedTuple):
+    """What became of an event: the runs that name it, and the batches and debounces that it is or was in."""
+
+    runs: Sequence[Run]
+    gatherings: Sequence[Gathering]
+    gathered: Sequence[Run]
 
 
 class Store(Protocol):
@@ -621,6 +630,10 @@ class Store(Protocol):
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         """Return all that is known of a run, in one consistent view."""
+        ...
+
+    async def load_aftermath(self, id: EventId, *, limit: int) -> Aftermath:
+        """Return what became of an event, up to ``limit`` of a kind, in one consistent view."""
         ...
 
     async def find_run(self, id: RunId) -> Run | None:

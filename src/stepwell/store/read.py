@@ -27,6 +27,7 @@ from stepwell.engine.core.state import RunState
 from stepwell.limits import FAULT_AGE_MS, LINE_COUNTED_MAX, PAGE_ROWS_MAX, SIGNAL_KEPT_MS
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
+    Aftermath,
     Aged,
     Checked,
     DueSchedule,
@@ -184,8 +185,7 @@ def list_runs(which: RunFilter) -> Reading[list[Run]]:
         where.append("run.function_id = ?")
         values.append(which.function_id)
     if which.event_id is not None:
-        where.append("run.event_id = ?")
-        values.append(which.event_id)
+        where.append((yield from _of_event(which.event_id, values)))
     if which.event_name is not None:
         where.append((yield from _triggered_by(which.environment, which.event_name, values)))
     if which.status is not None:
@@ -208,6 +208,16 @@ def list_runs(which: RunFilter) -> Reading[list[Run]]:
         values,
     )
     return [read_run(row) for row in rows]
+
+
+def _of_event(id: str, values: list[str | int]) -> Reading[str]:
+    """Return the condition for an event's runs: those that it started, and those of the batches that it is in."""
+    batches = yield Text("select run_id from gathered where event_id = ?", (id,))
+    values.append(id)
+    if not batches:
+        return "run.event_id = ?"
+    values += [row[0] for row in batches]
+    return f"(run.event_id = ? or run.is_batch = 1 and run.id in ({','.join('?' * len(batches))}))"
 
 
 def _triggered_by(environment: str, name: str, values: list[str | int]) -> Reading[str]:
@@ -286,6 +296,22 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
         steps=[read_step(row) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=[read_job(row) for row in jobs],
+    )
+
+
+def load_aftermath(id: EventId, limit: int) -> Reading[Aftermath]:
+    """Return what became of an event."""
+    rows = yield Text(
+        f"select {RUN_COLUMNS} from run where event_id = ? order by id limit {limit:d}",  # noqa: S608
+        (id,),
+    )
+    which = {"event_id": id, "limit": limit}
+    gatherings = yield Statement("gathering_of_event", parameters=which)
+    gathered = yield Statement("gathered_run_of_event", parameters=which)
+    return Aftermath(
+        runs=[read_run(row) for row in rows],
+        gatherings=[read_gathering(row) for row in gatherings],
+        gathered=[read_run(row) for row in gathered],
     )
 
 
