@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_OLD_KEPT: Final = 64  # entries that are no longer needed, at least, before they are swept out
 
 
 class Turn(NamedTuple):
@@ -152,6 +154,10 @@ class WaitingLine:
                 self._apart.add(partition)
         else:
             heappush(self._future, (due_at, partition))
+            if len(self._future) > 2 * len(self._due) + _OLD_KEPT:
+                # Each look at a partition that has a job far ahead leaves another entry for that.
+                self._future = list({entry for entry in self._future if not self._is_old(*entry)})
+                heapify(self._future)
 
     def _promote(self, now: int) -> None:
         """Bring all that is ready into the line in which it stands now."""
