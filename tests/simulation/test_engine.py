@@ -20,7 +20,7 @@ from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import ReplicaId, RunId
-from stepwell.protocol.sync import CancelConfig, Trigger
+from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import News, RunFilter
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.loop import SimulatedLoop
@@ -541,8 +541,7 @@ def test_a_run_is_cancelled_by_the_next_event_of_its_kind_and_not_by_its_own(pla
             return result() if msgspec.json.decode(call.body)["steps"] else ops(op("Sleep", "nap", value="10s"))
 
         bench.answer = answer
-        rule = CancelConfig(event="a", condition="event.data.k == async.data.k")
-        await bench.start(function_of(cancel=[rule]))
+        await bench.start(function_of(cancel=[{"event": "a", "if": "event.data.k == async.data.k"}]))
         now = bench.engine.clock.now()
 
         await bench.engine.ingest([event_of(1, data={"k": 1}, ts=now)])

@@ -22,7 +22,7 @@ from stepwell.engine.core.model import (
     Run,
     Transition,
 )
-from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
+from stepwell.engine.core.run import Answered, Policy, advance, cancel, checkpoint, fire, guard, settle_fetch
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import new_run, start_job
 from stepwell.protocol.canonical import encode
@@ -53,15 +53,14 @@ def function_of(
     pause: Pause | None = None,
     **flow: Any,
 ) -> Function:
-    """Make a function of which nothing but its name is special. ``flow`` are more members of its configuration."""
+    """Make a function of which nothing but its name is special. ``flow`` are more members of its configuration, as apps write them."""
     url = f"http://localhost:3000/api/inngest?fnId={slug}&stepId=step"
-    config = FunctionConfig(
-        id=slug,
+    config = msgspec.structs.replace(
+        msgspec.convert({"id": slug, "steps": {}, **flow}, FunctionConfig),
         name=slug,
         triggers=list(triggers),
         steps={"step": StepConfig(id="step", runtime=Runtime(url=url))},
         retries=retries,
-        **flow,
     )
     return Function(
         id=FunctionId(f"id-of-{slug}"),
@@ -213,6 +212,45 @@ class Machine:
         """Let the time of a sleep come."""
         self.now = max(self.now, job.due_at)
         return self._apply(fire(self.state, self.lease(job), at=self.now))
+
+    def guard(self, job: Job) -> Transition:
+        """Let a guard do what it is for."""
+        self.now = max(self.now, job.due_at)
+        return self._apply(guard(self.state, self.lease(job), self.function, at=self.now))
+
+    def checkpoint(self, job: Job, *steps: Op, took_ms: int = 10) -> Transition | None:
+        """Report steps of a leased job's call, which goes on."""
+        started_at, self.now = self.now, self.now + took_ms
+        transition = checkpoint(
+            self.state, job, steps, started_at=started_at, at=self.now, function=self.function, policy=self.policy
+        )
+        return self._apply(transition) if transition is not None else None
+
+    def settle_fetch(
+        self,
+        job: Job,
+        memo: bytes | None = None,
+        error: ErrorBody | None = None,
+        *,
+        is_retriable: bool = False,
+        retry_after_ms: int | None = None,
+    ) -> Transition:
+        """Let the request of a fetch end."""
+        self.now = max(self.now, job.due_at)
+        leased = self.lease(job)
+        answered = Answered(OpsReply(ops=()), self.now, self.now + 10, self.chance, 0)
+        transition = settle_fetch(
+            self.state,
+            leased,
+            memo,
+            error,
+            answered,
+            self.function,
+            self.policy,
+            is_retriable=is_retriable,
+            retry_after_ms=retry_after_ms,
+        )
+        return self._apply(transition)
 
     def cancel(self, reason: str = "api") -> Transition:
         return self._apply(cancel(self.state, self.function, at=self.now, reason=reason))

@@ -370,6 +370,8 @@ class _Change:
 
     def take_result(self, op: Op, _reply: OpsReply, _joined: bool) -> None:
         if self._is_done(op.id):
+            # The call reported it while it went on, and wasn't told that this had arrived.
+            self.needs_discovery |= self.job.id in self.state.checkpointed
             return
         if op.code is OpCode.STEP:
             output, original = _payload(op.data)
