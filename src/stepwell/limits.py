@@ -92,6 +92,7 @@ FETCH_ERROR_CHARS_MAX: Final = 16 * KIB  # of a refusal's text, which an error h
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
 CLAIM_BATCH_MAX: Final = 200
 WAITS_ENDED_MAX: Final = 500  # waits that events end in one transaction: more would hold up the commits of others
+GRACE_S_MAX: Final = 7_200  # as long as a call may take
 TAKE_OVER_S: Final = 10.0  # after which a dead replica's work goes on elsewhere; the default of a setting
 RETENTION_MS: Final = 30 * DAY_MS  # how long what has ended is kept; the default of a setting
 RETENTION_MS_MIN: Final = HOUR_MS  # a send that is tried again must find its event
@@ -102,6 +103,7 @@ CHECKS_MAX: Final = 40  # of one table in a minute; the next goes on where they 
 PRUNE_RUNS_MAX: Final = 100  # members of one deletion: with the weight below, a few ms of the writer
 PRUNE_WEIGHT_MAX: Final = 2_000  # its rows and KiB
 PAGE_ROWS_MAX: Final = 100
+OUTCOMES_MAX: Final = 1_000  # runs of one event that an explanation names
 LINE_COUNTED_MAX: Final = 1_000  # jobs that are counted when somebody asks for a place in line
 
 # The API.

@@ -62,12 +62,12 @@ def database(
         "db_schema": schema,
         "db_listen": listen or None,
         "db_connections": connections,
-        "take_over_s": None if take_over is None else _seconds(take_over),
+        "take_over_s": None if take_over is None else seconds("--take-over", take_over),
     }
     return {"is_db_pooled": is_pooled} | {name: value for name, value in given.items() if value is not None}
 
 
-def _seconds(text: str) -> float:
+def seconds(flag: str, text: str) -> float:
     """Read ``10s``, ``1m`` or a number of seconds, or end the command."""
     from stepwell.errors import DurationError
     from stepwell.protocol.duration import duration_ms
@@ -75,4 +75,4 @@ def _seconds(text: str) -> float:
     try:
         return duration_ms(f"{text}s" if text.replace(".", "", 1).isdecimal() else text) / 1000
     except DurationError as error:
-        fail(f"--take-over: {error}", status=2)
+        fail(f"{flag}: {error}", status=2)

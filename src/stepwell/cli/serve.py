@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepwell.cli.client import ApiTokenOption, UrlOption, connect, fail
-from stepwell.cli.database import Db, DbConnections, DbListen, DbPooled, DbSchema, TakeOver, database, option
+from stepwell.cli.database import Db, DbConnections, DbListen, DbPooled, DbSchema, TakeOver, database, option, seconds
 from stepwell.cli.retention import FunctionRetention, Retention, retention
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ PrivateFetches = Annotated[
         "--allow-private-fetches/--no-allow-private-fetches",
         text="Let step.fetch and step.ai.infer go to private addresses. [default: in dev only]",
     ),
+]
+Grace = Annotated[
+    str | None,
+    option("--grace", metavar="TIME", text="Calls under way may go on so long after SIGTERM. [default: 10s]"),
 ]
 Unused = Annotated[str | None, typer.Option(hidden=True)]
 UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
@@ -62,6 +66,7 @@ def dev(
     keep: Retention = None,
     keep_functions: FunctionRetention = None,
     allow_private_fetches: PrivateFetches = None,
+    grace: Grace = None,
     quiet: Annotated[bool, option("--quiet", text="No line for each thing that happens.")] = False,
     tick: Unused = None,
     queue_workers: Unused = None,
@@ -98,6 +103,8 @@ def dev(
         db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
     )
     chosen |= retention(keep, keep_functions)
+    if grace is not None:
+        chosen["grace_s"] = seconds("--grace", grace)
     _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 
@@ -133,6 +140,7 @@ def start(
     keep: Retention = None,
     keep_functions: FunctionRetention = None,
     allow_private_fetches: PrivateFetches = None,
+    grace: Grace = None,
     tick: Unused = None,
     queue_workers: Unused = None,
     connect_gateway_port: Unused = None,
@@ -167,6 +175,8 @@ def start(
         db, schema=db_schema, is_pooled=db_pooled, listen=db_listen, connections=db_connections, take_over=take_over
     )
     chosen |= retention(keep, keep_functions)
+    if grace is not None:
+        chosen["grace_s"] = seconds("--grace", grace)
     _run(lambda: _settings(chosen, sdk_url, host, port, retry_interval, calls_per_app, steps_per_run))
 
 

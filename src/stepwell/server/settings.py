@@ -11,7 +11,7 @@ import msgspec
 
 from stepwell.engine.janitor import Retention
 from stepwell.errors import ConfigError
-from stepwell.limits import CALLS_PER_APP_MAX, RETENTION_MS, RETENTION_MS_MIN, STEPS_PER_RUN_MAX
+from stepwell.limits import CALLS_PER_APP_MAX, GRACE_S_MAX, RETENTION_MS, RETENTION_MS_MIN, STEPS_PER_RUN_MAX
 from stepwell.protocol.duration import duration_text
 from stepwell.protocol.headers import SERVER_KIND_CLOUD, SERVER_KIND_DEV
 from stepwell.protocol.ids import EnvironmentId
@@ -126,6 +126,8 @@ def checked(settings: Settings) -> Settings:
         raise ConfigError(f"--calls-per-app must be at least 1, not {settings.calls_per_app_max}")
     if not 1 <= settings.steps_per_run_max <= 100_000:
         raise ConfigError(f"--steps-per-run must be between 1 and 100000, not {settings.steps_per_run_max}")
+    if not 0 <= settings.grace_s <= GRACE_S_MAX:
+        raise ConfigError(f"--grace must be between 0s and {GRACE_S_MAX}s, not {settings.grace_s:g}s")
     _check_retention(settings)
     for url in settings.sdk_urls:
         if not url.startswith(("http://", "https://")):

@@ -505,6 +505,15 @@ def test_a_server_takes_a_postgresql(started: list[Settings], command: list[str]
     assert (settings.db_connections, settings.take_over_s, settings.is_migrating) == (9, 60.0, True)
 
 
+@pytest.mark.parametrize("command", [["dev"], START])
+def test_calls_get_the_grace_that_is_said(started: list[Settings], command: list[str]) -> None:
+    run(*command)
+    run(*command, "--grace", "5m")
+    run(*command, STEPWELL_GRACE="0.5")
+
+    assert [settings.grace_s for settings in started] == [10.0, 300.0, 0.5]
+
+
 def test_the_database_comes_from_the_environment(started: list[Settings]) -> None:
     env = {"DB": URL, "DB_POOLED": "1", "DB_LISTEN": "postgres://h1/db", "TAKE_OVER": "2.5", "MIGRATE": "0"}
 
