@@ -32,6 +32,7 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/events", "GET"),
         ("/api/events", "POST"),
         ("/api/events/{id}", "GET"),
+        ("/api/events/{id}/explain", "GET"),
         ("/api/functions", "GET"),
         ("/api/functions/{slug}", "GET"),
         ("/api/functions/{slug}/invoke", "POST"),

@@ -25,6 +25,7 @@ from stepwell.store import read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
 from stepwell.store.interface import (
+    Aftermath,
     Aged,
     BeatRequest,
     Checked,
@@ -232,6 +233,9 @@ class PostgresStore:
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read(lambda: read.load_run(id))
+
+    async def load_aftermath(self, id: EventId, *, limit: int) -> Aftermath:
+        return await self._read(lambda: read.load_aftermath(id, limit))
 
     async def find_run(self, id: RunId) -> Run | None:
         return await self._read(lambda: read.find_run(id))

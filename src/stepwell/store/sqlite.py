@@ -34,6 +34,7 @@ from stepwell.store import read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.interface import (
+    Aftermath,
     Aged,
     BeatRequest,
     Checked,
@@ -234,6 +235,9 @@ class SQLiteStore:
 
     async def load_run(self, id: RunId) -> RunDetail | None:
         return await self._read(read.load_run(id))
+
+    async def load_aftermath(self, id: EventId, *, limit: int) -> Aftermath:
+        return await self._read(read.load_aftermath(id, limit))
 
     async def find_run(self, id: RunId) -> Run | None:
         return await self._read(read.find_run(id))

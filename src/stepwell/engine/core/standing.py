@@ -218,6 +218,11 @@ def summary(run: Run, found: Sequence[Reason], error: Seen | None) -> str:
     return "; ".join(told[:_SAID_MAX]) + rest
 
 
+def skip_text(reason: str) -> str:
+    """Say why a run was skipped."""
+    return _SKIPS.get(reason, reason or "no reason is known")
+
+
 def _ending(run: Run, error: Seen | None) -> str:
     at = f" at {time_text(run.ended_at)}" if run.ended_at is not None else ""
     match run.status:
@@ -227,7 +232,7 @@ def _ending(run: Run, error: Seen | None) -> str:
             what = f": {error.name}: {error.message}" if error is not None else ""
             return f"it failed{at}{what}"
         case RunStatus.SKIPPED:
-            return f"it was not started: {_SKIPS.get(run.reason or '', run.reason or 'no reason is known')}"
+            return f"it was not started: {skip_text(run.reason or '')}"
         case _:
             return _ENDS.get(run.reason or "", f"it was cancelled ({run.reason})") + at
 

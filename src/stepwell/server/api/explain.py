@@ -1,10 +1,14 @@
-"""Why a run isn't running, or how it ended: one answer, in one sentence and in detail."""
+"""Why a run isn't running, or how it ended; and what became of an event: in one sentence and in detail."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
-from stepwell.engine.core.model import Run, RunStatus
+from stepwell.engine.core.model import Event, Run, RunStatus
+from stepwell.engine.core.outcome import FunctionOutcome, OutcomeKind, near_names, outcomes
 from stepwell.engine.core.rules import PLAIN
 from stepwell.engine.core.standing import (
     Child,
@@ -19,10 +23,12 @@ from stepwell.engine.core.standing import (
     reasons,
     summary,
 )
-from stepwell.limits import PAGE_ROWS_MAX
+from stepwell.engine.core.trigger import Registry
+from stepwell.limits import OUTCOMES_MAX, PAGE_ROWS_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import RunId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
+from stepwell.server.api.events import find_event
 from stepwell.server.api.page import is_ulid
 from stepwell.server.context import ApiError, Context
 from stepwell.server.failure import read_failure
@@ -66,9 +72,46 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
 
 
+class OutcomeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an event at one function."""
+
+    function: str
+    kind: OutcomeKind
+    text: str
+    run_id: str | None
+    status: RunStatus | None
+    """Of that run."""
+    reason: str | None
+    """Why the run was skipped."""
+    term: str | None
+    """The first false term of the trigger's expression, with the values that it saw."""
+    fires_at: str | None
+    """When the batch or the debounce starts a run, at the latest."""
+
+
+class EventExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an event, function by function. ``near`` are names of triggers like one that no trigger has."""
+
+    id: str
+    name: str
+    summary: str
+    functions: list[OutcomeView]
+    left_out: int
+    near: list[str]
+
+
 def endpoints() -> list[AnyEndpoint]:
-    """Return the endpoint that explains a run."""
+    """Return the endpoints that explain a run and an event."""
     return [
+        Endpoint(
+            "GET",
+            "/api/events/{id}/explain",
+            "Say what became of an event, function by function",
+            EventExplanation,
+            explain_event,
+            query=Nothing,
+            body=Nothing,
+        ),
         Endpoint(
             "GET",
             "/api/runs/{id}/explain",
@@ -107,6 +150,47 @@ async def explain_run(call: Call[Nothing, Nothing]) -> Explanation:
         reason=run.reason,
         reasons=[_view(reason) for reason in found[:PAGE_ROWS_MAX]],
         left_out=max(0, len(found) - PAGE_ROWS_MAX),
+    )
+
+
+async def explain_event(call: Call[Nothing, Nothing]) -> EventExplanation:
+    """Say what became of an event: what it started, what it waits in, and why it didn't start the others."""
+    engine = call.context.engine
+    event = await find_event(call.context, call.path["id"])
+    registry = engine.registry
+    after = await engine.store.load_aftermath(event.id, limit=OUTCOMES_MAX + 1)
+    found = outcomes(event, registry, after.runs, after.gatherings, after.gathered)
+    near = near_names(event.name, registry) if not found else []
+    shown = [_outcome_view(outcome, registry) for outcome in found[:OUTCOMES_MAX]]
+    return EventExplanation(
+        id=event.id,
+        name=event.name,
+        summary=_event_summary(event, found, near),
+        functions=shown,
+        left_out=len(found) - len(shown),
+        near=near,
+    )
+
+
+def _event_summary(event: Event, found: Sequence[FunctionOutcome], near: Sequence[str]) -> str:
+    if not found:
+        like = f"; triggers with names like it: {', '.join(near)}" if near else ""
+        return f"no function has a trigger of the name {event.name!r}{like}"
+    counts = Counter(outcome.kind for outcome in found)
+    return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in counts.items())
+
+
+def _outcome_view(outcome: FunctionOutcome, registry: Registry) -> OutcomeView:
+    function = registry.by_id.get(outcome.function_id)
+    return OutcomeView(
+        function=function.slug if function is not None else outcome.function_id,
+        kind=outcome.kind,
+        text=outcome.text,
+        run_id=outcome.run.id if outcome.run is not None else None,
+        status=outcome.run.status if outcome.run is not None else None,
+        reason=outcome.reason,
+        term=outcome.term,
+        fires_at=time_text(outcome.fires_at) if outcome.fires_at is not None else None,
     )
 
 
