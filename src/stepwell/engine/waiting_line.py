@@ -38,7 +38,7 @@ class WaitingLine:
         self._blocked: dict[str, frozenset[str]] = {}
         self._by_key: dict[str, set[str]] = {}
         """The blocked partitions of each full key."""
-        self._apart: set[str] = set()
+        self._apart: dict[str, None] = {}
         """Ready partitions that are a lane of their own: their function may only have to become known."""
 
     def notice(self, partition: str, due_at: int, now: int) -> bool:
@@ -151,7 +151,7 @@ class WaitingLine:
             lane = self._stands_in.setdefault(partition, self._lane(partition))
             self._ready.setdefault(lane, OrderedDict())[partition] = None
             if lane == partition:
-                self._apart.add(partition)
+                self._apart[partition] = None
         else:
             heappush(self._future, (due_at, partition))
             if len(self._future) > 2 * len(self._due) + _OLD_KEPT:
@@ -179,7 +179,7 @@ class WaitingLine:
         del self._ready[lane][partition]
         if not self._ready[lane]:
             del self._ready[lane]
-        self._apart.discard(partition)
+        self._apart.pop(partition, None)
 
     def _unblock(self, partition: str) -> None:
         for key in self._blocked.pop(partition, ()):
