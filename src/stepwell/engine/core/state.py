@@ -106,8 +106,9 @@ class RunState:
             self.jobs[job.id] = msgspec.structs.replace(job, attempt=0, lost_count=0)
             self.checkpointed[job.id] = self.checkpointed.get(job.id, 0) + len(transition.steps)
         for job in () if transition.is_final else transition.closed:
-            if job.id in self.jobs:
-                self._remove(job)
+            held = self.jobs.get(job.id)
+            if held is not None and held.owner is None and held.generation == job.generation:  # else it had begun
+                self._remove(held)
         for step in transition.steps:
             self._remember(step)
         for job in transition.jobs:
