@@ -1,4 +1,4 @@
-"""A simulated app: small functions of steps, sleeps and parallel branches, answering as an SDK does (protocol 4.13).
+"""A simulated app: small functions of steps, sleeps, waits and parallel branches, answering as an SDK does (protocol 4.13).
 
 A function is a list of nodes. A call replays it against the memo, finds what is new, runs one step at most, and says
 so. What it did is kept in a ledger, by which the world is judged.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeAlias
 
 from stepwell.protocol.ids import step_hash
+from tests.simulation.flow import make_flow
+
+SIGNALS = ("s1", "s2")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,61 @@ class Sleep:
 
 
 @dataclass(frozen=True)
+class WaitEvent:
+    """A wait for an event, from now on or from the run's start on."""
+
+    name: str
+    event: str
+    ms: int
+    condition: str | None = None
+    looks_back: bool = False
+
+    @property
+    def id(self) -> str:
+        return step_hash(self.name)
+
+    def matches(self, trigger: Mapping[str, Any], incoming: Mapping[str, Any]) -> bool:
+        """Tell whether an event's data is waited for, by that of the run's own event."""
+        match self.condition:
+            case None:
+                return True
+            case "event.data.k == async.data.k":
+                return "k" in trigger and trigger["k"] == incoming["k"]
+            case "async.data.n > 5":
+                return incoming["n"] > 5
+            case _:
+                raise ValueError(self.condition)
+
+
+@dataclass(frozen=True)
+class WaitSignal:
+    """A wait for a signal, which only one run may have."""
+
+    name: str
+    signal: str
+    ms: int
+    is_replacing: bool = False
+    takes_kept: bool = False
+
+    @property
+    def id(self) -> str:
+        return step_hash(self.name)
+
+
+@dataclass(frozen=True)
+class Invoke:
+    """Another function, whose end is waited for; however it ends, the run goes on."""
+
+    name: str
+    slug: str
+    ms: int
+
+    @property
+    def id(self) -> str:
+        return step_hash(self.name)
+
+
+@dataclass(frozen=True)
 class Parallel:
     """Branches side by side; a race goes on when the first of them is done."""
 
@@ -56,7 +114,11 @@ class Boom:
     times: int
 
 
-Node: TypeAlias = Step | Sleep | Parallel | Boom
+Leaf: TypeAlias = Step | Sleep | WaitEvent | WaitSignal | Invoke
+Node: TypeAlias = Leaf | Parallel | Boom
+
+Checkpointing: TypeAlias = Callable[[str, str, dict[str, Any]], Awaitable[bool]]
+"""Reports a step of a call while it goes on: run, request id, op. Tells whether the server has it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +133,9 @@ class Program:
     condition: str | None = None
     cron: str | None = None
     app: str = "one"
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    """More members of its configuration: flow control."""
+    is_checkpointing: bool = False
 
     @property
     def max_attempts(self) -> int:
@@ -128,7 +193,7 @@ class _Fails(Exception):
 
 @dataclass
 class _Found:
-    node: Step | Sleep
+    node: Leaf
     is_race: bool
 
 
@@ -136,11 +201,15 @@ class SimulatedApp:
     """Serves programs. ``began`` is told of each execution before its body runs."""
 
     def __init__(
-        self, programs: Sequence[Program], began: Callable[[Execution], None], fail: Callable[[str], None]
+        self,
+        programs: Sequence[Program],
+        began: Callable[[Execution], None],
+        fail: Callable[[str], None],
+        checkpoint: Checkpointing,
     ) -> None:
         self.programs = {program.slug: program for program in programs}
         self.ledger = Ledger()
-        self._began, self._fail = began, fail
+        self._began, self._fail, self._checkpoint = began, fail, checkpoint
 
     async def serve(self, slug: str, step_id: str, raw: bytes, caller: str) -> tuple[int, dict[str, str], bytes]:
         """Answer a call: status, headers, body."""
@@ -148,21 +217,26 @@ class SimulatedApp:
         program, context, memo = self.programs[slug], body["ctx"], body["steps"]
         self._check(program, context, memo)
         headers = {"X-Inngest-SDK": "simulated:v1", "X-Inngest-Req-Version": str(program.version)}
-        found: list[_Found] = []
-        try:
-            is_done = self._walk(program.nodes, memo, context, found, is_race=False)
-        except _Fails as error:
-            if error.is_final:
-                headers["X-Inngest-No-Retry"] = "true"
-            return 500, headers, json.dumps({"name": "Error", "message": str(error)}).encode()
-        if step_id != "step":
-            return await self._serve_target(program, step_id, context, memo, headers, found, caller)
-        if is_done:
-            return 200, headers, json.dumps({"of": context["run_id"]}).encode()
-        if len(found) == 1 and isinstance(found[0].node, Step) and not context["disable_immediate_execution"]:
+        while True:
+            found: list[_Found] = []
+            try:
+                is_done = self._walk(program.nodes, memo, context, found, is_race=False)
+            except _Fails as error:
+                if error.is_final:
+                    headers["X-Inngest-No-Retry"] = "true"
+                return 500, headers, json.dumps({"name": "Error", "message": str(error)}).encode()
+            if step_id != "step":
+                return await self._serve_target(program, step_id, context, memo, headers, found, caller)
+            if is_done:
+                return 200, headers, json.dumps({"of": context["run_id"]}).encode()
+            if len(found) != 1 or not isinstance(found[0].node, Step) or context["disable_immediate_execution"]:
+                return 206, headers, json.dumps([_planned(new, body["event"]["data"]) for new in found]).encode()
             op = await self._execute(found[0].node, context, caller)
-            return 206, headers, json.dumps([op]).encode()
-        return 206, headers, json.dumps([_planned(new) for new in found]).encode()
+            goes_on = program.is_checkpointing and op["op"] == "StepRun"
+            if not goes_on or not await self._checkpoint(context["run_id"], caller, op):
+                return 206, headers, json.dumps([op]).encode()
+            memo[op["id"]] = {"data": op["data"]}
+            context["attempt"] = 0  # what comes next has all its retries
 
     async def _serve_target(
         self,
@@ -240,22 +314,52 @@ class SimulatedApp:
         return {**op, "op": "StepFailed" if is_last else "StepError", "error": error}
 
 
-def _planned(new: _Found) -> dict[str, Any]:
+def _planned(new: _Found, data: Mapping[str, Any]) -> dict[str, Any]:
+    mode = {"parallelMode": "race"} if new.is_race else {}
     op: dict[str, Any] = {
         "id": new.node.id,
         "name": new.node.name,
         "displayName": new.node.name,
-        "opts": {"parallelMode": "race"} if new.is_race else {},
+        "opts": mode,
         "data": None,
     }
-    if isinstance(new.node, Sleep):
-        return {**op, "op": "Sleep", "name": f"{new.node.ms}ms"}
-    return {**op, "op": "StepPlanned"}
+    match new.node:
+        case Step():
+            return {**op, "op": "StepPlanned"}
+        case Sleep(ms=ms):
+            return {**op, "op": "Sleep", "name": f"{ms}ms"}
+        case WaitEvent(event=event, ms=ms, condition=condition, looks_back=looks_back):
+            opts = {**mode, "event": event, "timeout": f"{ms}ms"}
+            opts |= {"if": condition} if condition is not None else {}
+            opts |= {"since": "run_start"} if looks_back else {}
+            return {**op, "op": "WaitForEvent", "name": event, "opts": opts}
+        case WaitSignal(signal=signal, ms=ms, is_replacing=is_replacing, takes_kept=takes_kept):
+            opts = {**mode, "signal": signal, "timeout": f"{ms}ms", "keep": takes_kept}
+            opts |= {"conflict": "replace"} if is_replacing else {}
+            return {**op, "op": "WaitForSignal", "name": signal, "opts": opts}
+        case Invoke(slug=slug, ms=ms):
+            payload = {"data": {key: data[key] for key in ("n", "k") if key in data}}
+            opts = {**mode, "function_id": slug, "payload": payload, "timeout": f"{ms}ms"}
+            return {**op, "op": "InvokeFunction", "opts": opts}
+
+
+def make_wait(chance: Random, name: str) -> WaitEvent | WaitSignal | Invoke:
+    ms = chance.choice([0, 1_000, 20_000, 60_000, 600_000, 86_400_000])
+    match chance.choice(["event", "event", "signal", "invoke"]):
+        case "event":
+            condition = chance.choice([None, "event.data.k == async.data.k", "async.data.n > 5"])
+            return WaitEvent(name, chance.choice(["w", "w", "a"]), ms, condition, looks_back=chance.random() < 0.4)
+        case "signal":
+            is_replacing, takes_kept = chance.random() < 0.7, chance.random() < 0.4
+            return WaitSignal(name, chance.choice(SIGNALS), ms, is_replacing, takes_kept)
+        case _:
+            return Invoke(name, chance.choice(["one-child", "two-child", "two-child", "nowhere"]), ms)
 
 
 def make_program(chance: Random, slug: str, app: str) -> Program:
     """Make up a function. Steps that fail are not put into races: who wins would decide how the run ends."""
     retries = chance.choice([0, 1, 2, 3])
+    is_checkpointing = chance.random() < 0.3  # code that failed before a step must not run again after it
     numbers = iter(range(1, 1000))
 
     def leaf(*, may_fail: bool) -> Node:
@@ -263,6 +367,8 @@ def make_program(chance: Random, slug: str, app: str) -> Program:
         kind = chance.random()
         if kind < 0.2:
             return Sleep(name, chance.choice([0, 5, 1_000, 60_000, 86_400_000]))
+        if kind < 0.4:
+            return make_wait(chance, name)
         fails = 0
         if may_fail and chance.random() < 0.3:
             fails = chance.choice([1, 1, retries, retries + 1])
@@ -279,7 +385,7 @@ def make_program(chance: Random, slug: str, app: str) -> Program:
                     for _ in range(chance.randint(2, 4))
                 )
                 nodes.append(Parallel(branches, is_race))
-            elif may_fail and chance.random() < 0.1:
+            elif may_fail and not is_checkpointing and chance.random() < 0.1:
                 nodes.append(Boom(chance.choice([1, retries, retries + 1])))
             else:
                 nodes.append(leaf(may_fail=may_fail))
@@ -290,7 +396,16 @@ def make_program(chance: Random, slug: str, app: str) -> Program:
         nodes=sequence(2, chance.randint(0, 4), may_fail=True),
         retries=retries,
         version=chance.choice([0, 1, 2, 2]),
-        events=tuple(chance.sample(["a", "b", "a/b.c", "a/*"], chance.randint(1, 2))),
+        events=("a",) if chance.random() < 0.5 else tuple(chance.sample(["a", "b", "a/b.c", "a/*"], 2)),
         condition=chance.choice([None, None, "event.data.n > 3"]),
         app=app,
+        flow=make_flow(chance),
+        is_checkpointing=is_checkpointing,
     )
+
+
+def make_child(chance: Random, app: str) -> Program:
+    """Make up a function that others invoke."""
+    nodes: list[Node] = [Step("s1", fails=chance.choice([0, 0, 1]), took_ms=chance.choice([1, 500, 20_000]))]
+    nodes += [Sleep("nap", chance.choice([0, 5_000]))] if chance.random() < 0.5 else []
+    return Program(f"{app}-child", tuple(nodes), chance.choice([0, 1]), 2, ("child",), app=app, flow=make_flow(chance))

@@ -147,7 +147,10 @@ class SimulatedStore(SQLiteStore):
         except Killed:
             self.replica.crash("in a commit")
             raise
-        world.promises.committed(self, requests, results)
+        try:
+            world.promises.committed(self, requests, results)
+        except Exception as error:  # it is no fault of the database
+            world.fail(f"the world itself broke: {error!r}")
         if points is not None:
             points.after_commit(self)
         if world.may_crash("crash_after_commit"):

@@ -20,19 +20,22 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from structlog.testing import capture_logs
 
-from stepwell.engine.core.model import App, Event
+from stepwell.engine.core.model import App, Event, Pause, PauseMode
 from stepwell.engine.core.registration import plan_sync
 from stepwell.engine.core.trigger import Registry
 from stepwell.engine.engine import Engine
+from stepwell.engine.executor import CheckpointVerdict
 from stepwell.engine.ids import ulid_text
 from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError
 from stepwell.protocol.canonical import encode
+from stepwell.protocol.checkpoint import Checkpoint
 from stepwell.protocol.event import event_body
-from stepwell.protocol.ids import EventId, RunId
+from stepwell.protocol.ids import EventId, FunctionId, RunId
+from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import SyncBody
 from stepwell.store.interface import SyncRequest
-from tests.simulation.app import Program, SimulatedApp, make_program
+from tests.simulation.app import SIGNALS, Program, SimulatedApp, make_child, make_program
 from tests.simulation.database import Database, Killed
 from tests.simulation.faults import Faults
 from tests.simulation.loop import NoRest, NothingLeft, SimulatedLoop
@@ -103,7 +106,8 @@ class World:
         self.promises = Promises(self)
         self.programs = list(programs) or _make_programs(self.chance)
         """What the app serves. The first one's failures are handled by ``one-failure``."""
-        self.app = SimulatedApp(self.programs, self.promises.began, self.fail)
+        self.has_flow = any(program.flow for program in self.programs)
+        self.app = SimulatedApp(self.programs, self.promises.began, self.fail, self._checkpoint)
         self.database = Database(self)
         self.trouble = Trouble(self)
         self.replicas: list[Replica] = []
@@ -117,6 +121,10 @@ class World:
         """What goes on for a while: pauses, outages, stops."""
         self.accepted: dict[str, Event] = {}
         self.cancelled: set[str] = set()
+        self.dropping: set[str] = set()
+        """Functions that were paused so that their runs were skipped."""
+        self._resuming: set[asyncio.Task[None]] = set()
+        self._signals = itertools.count(1)
         self.disturbed: set[str] = set()
         """Runs of which the network lost something: their retries are used up by more than their own code."""
 
@@ -210,6 +218,32 @@ class World:
         if not answer.cancelled() and (error := answer.exception()) is not None:
             self.fail(f"the simulated app broke: {error!r}")
 
+    async def _checkpoint(self, run_id: str, caller: str, op: dict[str, Any]) -> bool:
+        """Report a step of a call to any replica; False where it isn't known whether it has it."""
+        await asyncio.sleep(self.latency_s())
+        if not self.serving or self.strikes("refused"):
+            return False
+        replica = self.chance.choice(self.serving)
+        step = Op(
+            id=op["id"],
+            op=op["op"],
+            name=op["name"],
+            display_name=op["displayName"],
+            opts={},
+            data=msgspec.Raw(msgspec.json.encode(op["data"])),
+        )
+        sent = Checkpoint(run_id, [step], qi_id=caller.rpartition(".")[0], request_id=caller)
+        asked = replica.run(replica.engine.checkpoint(sent))
+        asked.add_done_callback(_forget)
+        ended = asyncio.create_task(replica.ended.wait())
+        await asyncio.wait([asked, ended], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not asked.done() or asked.cancelled() or isinstance(asked.exception(), StoreError):
+            return False
+        verdict = asked.result()
+        self.tell("checkpoint", run=run_id, step=op["name"], verdict=verdict)
+        return verdict is CheckpointVerdict.COMMITTED and not self.strikes("lost_reply")
+
     # -- the story ----------------------------------------------------------------------------------------------
 
     def play(self) -> None:
@@ -267,7 +301,10 @@ class World:
     async def _play(self) -> None:
         self.keep_all()
         await self.ask(self.sync_all)
-        actors = [asyncio.create_task(self._send(number)) for number in range(self.chance.randint(3, 12))]
+        is_crowded = self.chance.random() < 0.5
+        count = self.chance.randint(12, 30) if is_crowded else self.chance.randint(3, 16)
+        actors = [asyncio.create_task(self._send(number, is_crowded=is_crowded)) for number in range(count)]
+        actors += [asyncio.create_task(self._signal()) for _ in range(self.chance.randint(0, 4))]
         actors += [asyncio.create_task(work) for work in (self._meddle(), self.trouble.run(), self.promises.watch())]
         await asyncio.gather(*actors)
         await self.all_serve()
@@ -368,10 +405,15 @@ class World:
 
             await engine.sync(plan)
 
-    async def _send(self, number: int) -> None:
-        await asyncio.sleep(self.chance.random() * TROUBLE_S * 0.8)
-        name = self.chance.choice(["a", "b", "a/b.c", "nobody listens"])
-        own_id = f"own-{self.chance.randint(1, 2)}" if self.chance.random() < 0.4 else None
+    async def _send(self, number: int, *, is_crowded: bool) -> None:
+        """Send an event; in a crowd those of few names come in bursts."""
+        if is_crowded:
+            await asyncio.sleep(self.chance.choice([1, 20, 22, 60, 120]) + self.chance.choice([0.0, 0.01, 1.0]))
+        else:
+            await asyncio.sleep(self.chance.random() * TROUBLE_S * 0.8)
+        few, many = ["a", "a", "a", "w", "stop"], ["a", "b", "a/b.c", "w", "stop", "nobody listens"]
+        name = self.chance.choice(few if is_crowded else many)
+        own_id = f"own-{self.chance.randint(1, 2)}" if self.chance.random() < (0.1 if is_crowded else 0.4) else None
         await self.send(number, name, own_id=own_id, delay_ms=self.chance.choice([0, 0, 0, 30_000]))
 
     async def send(self, number: int, name: str, *, own_id: str | None = None, delay_ms: int = 0) -> None:
@@ -387,7 +429,9 @@ class World:
                 event_id=own_id or id,
                 ts=now + delay_ms,
                 received_at=now,
-                body=event_body(name=name, id=own_id or id, ts=now + delay_ms, data=encode({"n": number})),
+                body=event_body(
+                    name=name, id=own_id or id, ts=now + delay_ms, data=encode({"n": number, "k": number % 2})
+                ),
                 is_seeded=True,
                 has_own_id=own_id is not None,
             )
@@ -396,6 +440,31 @@ class World:
 
         self.accepted[id] = await self.ask(ingest)
         self.tell("acknowledged", event=name, id=id[-6:], own_id=own_id)
+
+    async def _signal(self) -> None:
+        """Send a signal; one that may have arrived and is sent again is another one."""
+        await asyncio.sleep(self.chance.random() * TROUBLE_S)
+        name, keep = self.chance.choice(SIGNALS), self.chance.random() < 0.5
+
+        async def send(engine: Engine) -> RunId | None:
+            return await engine.send_signal(name, encode({"signal": next(self._signals)}), keep=keep)
+
+        self.tell("signal", name=name, run=await self.ask(send))
+
+    async def _pause(self, slug: str) -> None:
+        """Pause a function, and let it go on after a while."""
+        rows = self.query(f"select id from function where slug = '{slug}'")
+        if not rows:
+            return
+        id, mode = FunctionId(rows[0][0]), self.chance.choice(list(PauseMode))
+        if mode is PauseMode.DROP:
+            self.dropping.add(slug)
+        is_stopped = self.chance.random() < 0.4
+        self.tell("function paused", slug=slug, mode=mode, is_stopped=is_stopped)
+        await self.ask(lambda engine: engine.pause(id, Pause(engine.clock.now(), mode, is_stopped)))
+        await asyncio.sleep(self.chance.choice([0.0, 5.0, 60.0]))
+        await self.ask(lambda engine: engine.pause(id, None))
+        self.tell("function goes on", slug=slug)
 
     async def _meddle(self) -> None:
         """Cancel runs, start them again, change functions."""
@@ -417,6 +486,11 @@ class World:
                 slug = self.chance.choice(self.programs).slug
                 self.tell("sync", changed=slug)
                 await self.ask(lambda engine, slug=slug: self.sync_all(engine, changed=slug))
+            elif deed < 0.85 and not self._resuming:
+                pausing = asyncio.create_task(self._pause(self.chance.choice(self.programs).slug))
+                self._resuming.add(pausing)
+                pausing.add_done_callback(self._resuming.discard)
+                self.look_after(pausing)
 
     async def _cancel(self, run_id: RunId) -> None:
         self.cancelled.add(run_id)
@@ -440,7 +514,9 @@ class World:
             membership._beat_s, membership._silent_ms = REST_BEAT_S, round(REST_BEAT_S * 4_000)
         deadline = self.loop.time() + REST_S_MAX
         wait_s = 1.0
-        while self.query("select 1 from run where status in ('queued', 'running') limit 1"):
+        while self.query(
+            "select 1 from run where status in ('queued', 'running') union select 1 from gathering limit 1"
+        ):
             if self.loop.time() > deadline:
                 stuck = self.query("select id, function_id, status from run where status in ('queued', 'running')")
                 jobs = self.query("select run_id, id, kind, due_at, owner from job")
@@ -481,6 +557,7 @@ def failure_handler(of: str) -> Program:
 def _make_programs(chance: Random) -> list[Program]:
     programs = [make_program(chance, f"{app}-f{number}", app) for app in ("one", "two") for number in range(2)]
     programs.append(failure_handler(programs[0].slug))
+    programs += [make_child(chance, app) for app in ("one", "two")]
     if chance.random() < 0.3:
         cron = Program("one-cron", (), 1, 2, (), cron=chance.choice(["* * * * *", "*/2 * * * *"]))
         programs.append(cron)
@@ -508,6 +585,7 @@ def _registration(app: str, programs: Iterable[Program], changed: str | None) ->
                     "retries": {"attempts": program.retries},
                 }
             },
+            **program.flow,
         }
         functions.append(msgspec.Raw(msgspec.json.encode(config)))
     return SyncBody(url=f"http://app-{app}/api", appname=app, functions=functions)
