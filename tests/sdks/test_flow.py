@@ -83,6 +83,20 @@ def test_of_two_limits_both_hold(world: World, key: str) -> None:
     assert [world.completed(event)["output"] for event in events] == [1, 1, 2, 2, 2, 2]
 
 
+@pytest.mark.needs("run concurrency")
+def test_a_run_holds_its_slot_from_its_first_call_to_its_end(travelling_world: World, key: str) -> None:
+    world = travelling_world
+    [first, second] = send(world, "one-run", {"key": key, "n": 1}, {"key": key, "n": 2})
+    world.waiting(first, "never")
+    assert outcomes(world, second) == ["queued"]
+
+    world.skip("6m")
+
+    assert world.completed(first)["output"] == "waited"
+    world.waiting(second, "never")
+    assert started(world, first, second) == [1, 2]
+
+
 # -- how often --------------------------------------------------------------------------------------------------------
 
 

@@ -81,6 +81,17 @@ def test_a_wait_whose_time_is_up_gives_nothing(travelling_world: World) -> None:
     assert world.completed(event)["output"] is None
 
 
+def test_an_event_that_came_before_its_wait_counts_where_the_sdk_looks_back(travelling_world: World) -> None:
+    world = travelling_world
+    event = world.send_one("test/wait-sent", {"order": unique("order")})
+    if "looks back" not in world.sdk.has:
+        world.waiting(event, "paid")
+        world.skip("6m")
+
+    expected = "test/paid" if "looks back" in world.sdk.has else None
+    assert world.completed(event)["output"] == expected
+
+
 @pytest.mark.needs("unchecked")
 @pytest.mark.only_in("dev")
 @pytest.mark.parametrize(
@@ -171,8 +182,8 @@ def test_an_invoked_function_that_is_cancelled_throws(world: World) -> None:
 
 
 @pytest.mark.only_in("dev")
-@pytest.mark.parametrize("child", ["rated", "lone"])
-def test_an_invoke_that_flow_control_skips_throws_at_once(world: World, child: str) -> None:
+@pytest.mark.parametrize(("child", "word"), [("rated", "rate limited"), ("lone", "singleton")])
+def test_an_invoke_that_flow_control_skips_throws_at_once(world: World, child: str, word: str) -> None:
     key = unique("key")
     first = world.send_one(f"test/{child}", {"key": key, "waits": True})
     if child == "lone":
@@ -180,7 +191,22 @@ def test_an_invoke_that_flow_control_skips_throws_at_once(world: World, child: s
 
     run = world.completed(invoked(world, child=child, data={"key": key}))
 
-    assert "caught" in run["output"], run
+    assert word in run["output"]["caught"]
+
+
+@pytest.mark.only_in("dev")
+def test_functions_learn_of_the_ends_of_others(world: World) -> None:
+    failed = world.failed(world.send_one("test/boom"))
+    patient = world.send_one("test/patient")
+    cancelled = world.waiting(patient, "never")
+    world.server.api(f"/runs/{cancelled}/cancel", method="POST")
+
+    def told(id: str) -> dict[str, Json]:
+        return {entry["step"]: entry["value"] for entry in world.log(id)}
+
+    failure, cancellation = {"finished": "boom", "failed": "boom"}, {"finished": None, "cancelled": None}
+    eventually(lambda: told(failed["run_id"]) == failure, what="they learn of the failure")
+    eventually(lambda: told(cancelled) == cancellation, what="they learn of the cancellation")
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------

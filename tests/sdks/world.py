@@ -66,7 +66,13 @@ _MORE: Final = _ALL | {"signals", "fetch", "first of"}
 _OF_TS: Final = _MORE | {"promise race", "streams", "unchecked"}
 
 SDKS: Final = (
-    Sdk("stepwell-asgi", "stepwell_asgi", "/api/stepwell", has_race=False, has=_MORE | {"checkpoints", "jitter"}),
+    Sdk(
+        "stepwell-asgi",
+        "stepwell_asgi",
+        "/api/stepwell",
+        has_race=False,
+        has=_MORE | {"checkpoints", "jitter", "looks back", "run concurrency"},
+    ),
     Sdk("stepwell-wsgi", "stepwell_wsgi", "/api/stepwell", has_race=False),
     Sdk("inngest-fastapi", "inngest_fastapi", has=_ALL | {"jitter", "unchecked"}),
     Sdk("inngest-flask", "inngest_flask"),

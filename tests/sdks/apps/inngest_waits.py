@@ -28,6 +28,13 @@ def waiting_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
 
         return wait
 
+    @client.create_function(fn_id="wait-sent", trigger=on("test/wait-sent"))
+    async def wait_sent(ctx: inngest.Context) -> Json:
+        await ctx.step.send_event("send", inngest.Event(name="test/paid", data=ctx.event.data))
+        match = "async.data.order == event.data.order"
+        event = await ctx.step.wait_for_event("paid", event="test/paid", if_exp=match, timeout=_PATIENCE)
+        return event and event.name
+
     @client.create_function(fn_id="wait-heavy", trigger=on("test/wait-heavy"))
     async def wait_heavy(ctx: inngest.Context) -> Json:
         data: Json = ctx.event.data
@@ -90,6 +97,17 @@ def waiting_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
             await ctx.step.wait_for_event("never", event="test/never", timeout=_PATIENCE)
         return "ran"
 
+    def when(how: str) -> inngest.Function[Any]:
+        ended = "event.data.function_id in ['shop-boom', 'shop-patient']"
+        trigger = inngest.TriggerEvent(event=f"inngest/function.{how}", expression=ended)
+
+        @client.create_function(fn_id=f"when-{how}", trigger=trigger)
+        async def record(ctx: inngest.Context) -> None:
+            data: Json = ctx.event.data
+            WORK.add(data["run_id"], how, ctx.attempt, data["error"]["message"] if "error" in data else None)
+
+        return record
+
     @client.create_function(fn_id="shout", trigger=on("test/shout"))
     async def shout(ctx: inngest.Context) -> Json:
         # Outside of a step: so it is sent again by each call.
@@ -112,5 +130,6 @@ def waiting_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
         waiting("wait-match", "event.data.order == async.data.order"),
         waiting("wait-broken", "async.data.order =="),
         waiting("wait-long", None, datetime.timedelta(days=400)),
-        *(wait_heavy, parent, parents, double, boom, patient, rated, lone, shout, inferring),
+        *(when("finished"), when("failed"), when("cancelled")),
+        *(wait_sent, wait_heavy, parent, parents, double, boom, patient, rated, lone, shout, inferring),
     ]

@@ -61,6 +61,7 @@ def add_flow_functions(sw: Stepwell) -> None:
     flow("shared-a", crowd, concurrency=shared)
     flow("shared-b", crowd, concurrency=shared)
     flow("doubly", crowd, concurrency=[Concurrency(2), Concurrency(1, key=_KEY, scope="account")])
+    flow("one-run", wait, run_concurrency=Concurrency(1, key=_KEY))
     flow("throttled", throttle=Throttle(1, "1m", key=_KEY))
     flow("rationed", rate_limit=RateLimit(2, "1h", key=_KEY))
     flow("debounced", debounce=Debounce("1m", key=_KEY))

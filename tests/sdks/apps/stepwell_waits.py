@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stepwell import Event, RateLimit, Run, Singleton, Step, StepError, Stepwell
+from stepwell import Event, RateLimit, Run, Singleton, Step, StepError, Stepwell, trigger
 from tests.sdks.apps.recorder import WORK
 
 Json = Any
@@ -21,6 +21,12 @@ def add_waiting_functions(sw: Stepwell) -> None:
     waiting("wait-any")
     waiting("wait-if", if_="async.data.order == event.data.order && async.data.cents > 100")
     waiting("wait-match", match="data.order")
+
+    @sw.function("wait-sent", on="test/wait-sent")
+    async def wait_sent(step: Step, event: Event) -> Json:
+        await step.send("send", "test/paid", event.data)
+        found = await step.wait_for_event("paid", "test/paid", timeout="5m", match="data.order")
+        return found and found.name
 
     @sw.function("wait-heavy", on="test/wait-heavy")
     async def wait_heavy(step: Step, event: Event) -> Json:
@@ -63,6 +69,17 @@ def add_waiting_functions(sw: Stepwell) -> None:
         if event.data.get("waits"):
             await step.wait_for_event("never", "test/never", timeout="5m")
         return "ran"
+
+    def when(how: str) -> None:
+        ended = "event.data.function_id in ['shop-boom', 'shop-patient']"
+
+        @sw.function(f"when-{how}", on=trigger(f"inngest/function.{how}", if_=ended))
+        async def record(event: Event, run: Run) -> None:
+            data = event.data
+            WORK.add(data["run_id"], how, run.attempt, data["error"]["message"] if "error" in data else None)
+
+    for how in ("finished", "failed", "cancelled"):
+        when(how)
 
     @sw.function("shout", on="test/shout")
     async def shout() -> Json:

@@ -14,6 +14,10 @@ export function waitingFunctions({ create, client, referenceFunction, work }) {
     waiting("wait-match", { match: "data.order" }),
     waiting("wait-broken", { if: "async.data.order ==" }),
     waiting("wait-long", { timeout: "400d" }),
+    create({ id: "wait-sent" }, on("test/wait-sent"), async ({ step, event }) => {
+      await step.sendEvent("send", { name: "test/paid", data: event.data });
+      return shown(await step.waitForEvent("paid", { event: "test/paid", timeout: "5m", match: "data.order" }));
+    }),
     create({ id: "wait-heavy" }, on("test/wait-heavy"), async ({ step, event }) => {
       const parts = [];
       for (let n = 0; n < event.data.parts; n++) parts.push(await step.run(`part ${n}`, () => "x".repeat(event.data.chars)));
@@ -48,6 +52,13 @@ export function waitingFunctions({ create, client, referenceFunction, work }) {
     create({ id: "lone", singleton: { mode: "skip", key: "event.data.key" } }, on("test/lone"), async ({ step, event }) => {
       if (event.data.waits) await step.waitForEvent("never", { event: "test/never", timeout: "5m" });
       return "ran";
+    }),
+
+    ...["finished", "failed", "cancelled"].map((how) => {
+      const trigger = { event: `inngest/function.${how}`, if: "event.data.function_id in ['shop-boom', 'shop-patient']" };
+      return create({ id: `when-${how}` }, [trigger], async ({ event, ...ctx }) => {
+        work.add(event.data.run_id, how, ctx.attempt, event.data.error?.message ?? null);
+      });
     }),
 
     // Told outside of a step: so it is sent again by each call.
