@@ -76,7 +76,7 @@ async def test_a_sleep_says_until_when(either: World) -> None:
     reason = await only_reason(either, id)
 
     assert (reason["kind"], reason["step"]) == ("timer", "nap")
-    assert "sleeps until" in reason["text"]
+    assert "sleeping until" in reason["text"]
     assert reason["until"] > reason["since"]
 
 

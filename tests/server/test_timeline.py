@@ -140,7 +140,7 @@ async def test_a_queued_run_says_that_the_apps_call_slots_are_in_use(tmp_path: P
 
     assert first["rows"][0]["status"] == "running"
     assert second["run"]["status"] == "queued"
-    assert second["run"]["waiting"] == "queued behind others: all 1 call slots of app 'shop' are in use"
+    assert second["run"]["waiting"] == ("is queued: all 1 calls to app 'shop' that this replica may make are under way")
 
 
 async def test_a_run_of_an_event_dated_ahead_says_so(world: World) -> None:
@@ -149,7 +149,7 @@ async def test_a_run_of_an_event_dated_ahead_says_so(world: World) -> None:
 
     got = await timeline(world, event["runs"][0]["id"])
 
-    assert got["run"]["waiting"] == "its event is dated ahead; it starts at 2026-01-01T01:00:00.000Z (in 1h)"
+    assert got["run"]["waiting"] == ("begins at 2026-01-01T01:00:00.000Z (in 1h), the time that its event has")
 
 
 async def test_further_results_of_one_attempt_are_rows_of_their_own(world: World) -> None:

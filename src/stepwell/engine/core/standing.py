@@ -1,7 +1,7 @@
 """Where a run stands: for each thing that it has open, what that waits for, since when, and what would release it.
 
 The same rules and the same state decide when a job is claimed (``partition.py``, ``flow.py``, ``engine/wants.py``); here
-they are put into words. ``explain.py`` has the one line of a list; this is the whole answer.
+they are put into words.
 """
 
 from __future__ import annotations
@@ -207,6 +207,13 @@ def reasons(standing: Standing, around: Surroundings, *, now: int) -> list[Reaso
     return sorted(found, key=lambda reason: (reason.kind is ReasonKind.DEADLINE, reason.until or 0))
 
 
+def why_waiting(job: Job, standing: Standing, around: Surroundings, *, now: int) -> str | None:
+    """Say what one job waits for, without the name of its step; None when it is being worked on."""
+    if job.owner is not None:
+        return None
+    return "; ".join(reason.text.removeprefix(_step(job)) for reason in _of_job(job, standing, around, now))
+
+
 def summary(run: Run, found: Sequence[Reason], error: Seen | None) -> str:
     """Say in one sentence where a run stands. ``error`` is what it failed with."""
     if run.status.is_final:
@@ -276,7 +283,7 @@ def _timer(job: Job, now: int) -> Reason:
         )
     return Reason(
         kind=ReasonKind.TIMER,
-        text=f"{_step(job)}sleeps until {_when(job.due_at, now)}",
+        text=f"{_step(job)}sleeping until {_when(job.due_at, now)}",
         release="that time",
         step=job.title or None,
         since=job.created_at,

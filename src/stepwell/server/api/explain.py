@@ -9,7 +9,6 @@ import msgspec
 
 from stepwell.engine.core.model import Event, Run, RunStatus
 from stepwell.engine.core.outcome import FunctionOutcome, OutcomeKind, near_names, outcomes
-from stepwell.engine.core.rules import PLAIN
 from stepwell.engine.core.standing import (
     Child,
     InProgress,
@@ -18,8 +17,6 @@ from stepwell.engine.core.standing import (
     ReasonKind,
     Seen,
     Sought,
-    Surroundings,
-    limitings,
     reasons,
     summary,
 )
@@ -30,6 +27,7 @@ from stepwell.protocol.ids import RunId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import find_event
 from stepwell.server.api.page import is_ulid
+from stepwell.server.api.standing import find_standing
 from stepwell.server.context import ApiError, Context
 from stepwell.server.failure import read_failure
 
@@ -128,14 +126,11 @@ async def explain_run(call: Call[Nothing, Nothing]) -> Explanation:
     """Say where a run stands."""
     context, id = call.context, call.path["id"]
     run = await _run(context, id)
-    engine = context.engine
-    around = await _surroundings(context, run)
-    now = engine.clock.now()
-    standing = await engine.store.load_standing(
-        run.id, lambda partition: limitings(partition, around.function, around.rules), now=now
-    )
-    if standing is None:
+    now = context.engine.clock.now()
+    there = await find_standing(context, run, now=now)
+    if there is None:
         raise _not_found(id)
+    standing, around = there
     run = standing.run
     found = reasons(standing, around, now=now)
     failure = read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None
@@ -204,22 +199,6 @@ async def _run(context: Context, id: str) -> Run:
 
 def _not_found(id: str) -> ApiError:
     return ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
-
-
-async def _surroundings(context: Context, run: Run) -> Surroundings:
-    engine = context.engine
-    function = await engine.registries.find(run)
-    apps = await engine.store.load_apps(engine.environment)
-    app = next(app for app in apps if app.id == function.app_id)
-    return Surroundings(
-        function=function,
-        rules=engine.registry.rules(function) or PLAIN,
-        app=app.name,
-        is_app_archived=app.archived_at is not None,
-        calls_max=context.settings.calls_per_app_max,
-        calls_free=engine.free_calls(function.app_id),
-        names={other.id: other.slug for other in engine.registry.by_id.values()},
-    )
 
 
 def _view(reason: Reason) -> ReasonView:

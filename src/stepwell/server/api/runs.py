@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import msgspec
 
-from stepwell.engine.core.explain import Queue, why_waiting
 from stepwell.engine.core.model import App, Function, Run, RunStatus
+from stepwell.engine.core.standing import Standing, Surroundings, reasons, summary, why_waiting
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, FunctionId, RunId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import EventView, event_view, find_event
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.api.standing import find_standing
 from stepwell.server.api.timeline import TimelineRow, timeline
 from stepwell.server.context import ApiError, Context
 from stepwell.server.failure import Failure, read_failure
@@ -124,8 +125,11 @@ async def show_timeline(call: Call[Nothing, Nothing]) -> Timeline:
     context = call.context
     detail = await find_run(context, call.path["id"])
     now = context.engine.clock.now()
-    queue = await _queue(context, detail.run)
-    return Timeline(time_text(now), await _view(context, detail), timeline(detail, queue, now=now))
+    there = await find_standing(context, detail.run, now=now)
+    if there is None:
+        raise _not_found(detail.run.id)
+    rows = timeline(detail, *there, now=now)
+    return Timeline(time_text(now), await _view(context, detail, _waiting(*there, now=now)), rows)
 
 
 async def cancel_run(call: Call[Nothing, Nothing]) -> RunView:
@@ -154,18 +158,25 @@ async def rerun(call: Call[Nothing, Nothing]) -> RunView:
 
 async def run_view(context: Context, id: str) -> RunView:
     """Show a run by its id. Raises ``ApiError`` 404."""
-    return await _view(context, await find_run(context, id))
+    detail = await find_run(context, id)
+    now = context.engine.clock.now()
+    there = await find_standing(context, detail.run, now=now) if not detail.run.status.is_final else None
+    return await _view(context, detail, _waiting(*there, now=now) if there is not None else None)
 
 
 async def find_run(context: Context, id: str) -> RunDetail:
     """Return all that is known of a run. Raises ``ApiError`` 404."""
     detail = await context.engine.store.load_run(RunId(id)) if is_ulid(id) else None
     if detail is None or detail.run.environment != context.engine.environment:
-        raise ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
+        raise _not_found(id)
     return detail
 
 
-async def _view(context: Context, detail: RunDetail) -> RunView:
+def _not_found(id: str) -> ApiError:
+    return ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
+
+
+async def _view(context: Context, detail: RunDetail, waiting: str | None) -> RunView:
     run = detail.run
     fields = (await _summaries(context, [run]))[0]
     return RunView(
@@ -174,22 +185,18 @@ async def _view(context: Context, detail: RunDetail) -> RunView:
         event=event_view(detail.event),
         output=msgspec.Raw(run.output) if run.output is not None else None,
         error=read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None,
-        waiting=await _waiting(context, detail),
+        waiting=waiting,
     )
 
 
-async def _waiting(context: Context, detail: RunDetail) -> str | None:
-    """Say why a run isn't running: the reason of the job that is due first, when none is in progress."""
-    if not detail.jobs or any(job.owner is not None for job in detail.jobs):
+def _waiting(standing: Standing, around: Surroundings, *, now: int) -> str | None:
+    """Say why a run isn't running; None when something of it is, or when it has ended."""
+    jobs = [job for job in standing.jobs if not job.kind.is_guard]
+    if standing.run.status.is_final or any(job.owner is not None for job in jobs):
         return None
-    job = min(detail.jobs, key=lambda job: job.due_at)
-    return why_waiting(job, await _queue(context, detail.run), now=context.engine.clock.now())
-
-
-async def _queue(context: Context, run: Run) -> Queue:
-    app_id = context.engine.registries.function(run).app_id
-    apps = await app_names(context)
-    return Queue(apps[app_id], context.settings.calls_per_app_max, context.engine.free_calls(app_id))
+    if len(jobs) == 1:
+        return why_waiting(jobs[0], standing, around, now=now)
+    return summary(standing.run, reasons(standing, around, now=now), None)
 
 
 async def _summaries(context: Context, runs: Sequence[Run]) -> list[dict[str, Any]]:

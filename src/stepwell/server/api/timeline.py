@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.explain import Queue, why_waiting
 from stepwell.engine.core.model import Attempt, Job, JobKind, Outcome, RunStatus, Step
 from stepwell.engine.core.run import attempt_id
+from stepwell.engine.core.standing import Standing, Surroundings, why_waiting
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.ops import OpCode
@@ -60,9 +60,9 @@ class _Memo(msgspec.Struct, frozen=True):
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-def timeline(detail: RunDetail, queue: Queue, *, now: int) -> list[TimelineRow]:
+def timeline(detail: RunDetail, standing: Standing, around: Surroundings, *, now: int) -> list[TimelineRow]:
     """Return the rows of a run in the order in which they began; what hasn't begun comes last, by its due time."""
-    rows = [(_began(row), row) for row in _rows(detail, queue, now)]
+    rows = [(_began(row), row) for row in _rows(detail, standing, around, now)]
     rows.sort(key=lambda pair: pair[0])
     return [row for _, row in rows]
 
@@ -71,7 +71,7 @@ def _began(row: TimelineRow) -> tuple[bool, str]:
     return row.started_at is None, row.started_at or row.due_at or ""
 
 
-def _rows(detail: RunDetail, queue: Queue, now: int) -> Iterator[TimelineRow]:
+def _rows(detail: RunDetail, standing: Standing, around: Surroundings, now: int) -> Iterator[TimelineRow]:
     steps = {step.id: step for step in detail.steps}
     shown: set[str] = set()
     ending = _ending_attempt(detail)
@@ -87,7 +87,8 @@ def _rows(detail: RunDetail, queue: Queue, now: int) -> Iterator[TimelineRow]:
         if step.id not in shown:
             yield _step_row(step)
     for job in detail.jobs:
-        yield _job_row(job, queue, now)
+        if not job.kind.is_guard:
+            yield _job_row(job, why_waiting(job, standing, around, now=now))
 
 
 def _ending_attempt(detail: RunDetail) -> Attempt | None:
@@ -140,7 +141,7 @@ def _step_row(step: Step) -> TimelineRow:
     )
 
 
-def _job_row(job: Job, queue: Queue, now: int) -> TimelineRow:
+def _job_row(job: Job, waiting: str | None) -> TimelineRow:
     is_timer = job.kind is JobKind.TIMER
     is_running = job.leased_at is not None and not is_timer
     kind: RowKind = "sleep" if is_timer else "attempt" if is_running else "job"
@@ -158,7 +159,7 @@ def _job_row(job: Job, queue: Queue, now: int) -> TimelineRow:
         retry_at=None,
         output=None,
         error=None,
-        waiting=why_waiting(job, queue, now=now),
+        waiting=waiting,
     )
 
 
