@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.invoke import skipped_resolution
+from stepwell.engine.core.invoke import parent_of, skipped_resolution
 from stepwell.engine.core.model import (
     Attempt,
     Event,
@@ -28,6 +28,7 @@ from stepwell.engine.core.model import (
     Resolution,
     Run,
     RunStatus,
+    Start,
     Transition,
     Wait,
 )
@@ -443,6 +444,22 @@ class Batch:
                 fired.discard(run.id)
                 self._fired.append((index, fire))
                 self.results[index] = self.results[index]._replace(fired=self.results[index].fired | {run.id})
+        yield from self._pass_over()
+
+    def _pass_over(self) -> Plan:
+        """Let the steps go on whose events start nothing: those before a debounce's last, or of a batch that is skipped."""
+        reasons = {
+            fire.start.run.id: (index, fire, _skip_reason(fire.start) if fire.start.run.is_batch else "debounced")
+            for index, fire in self._fired
+        }
+        asked = sorted((run_id,) for run_id, (_, _, reason) in reasons.items() if reason is not None)
+        if not asked:
+            return
+        for run_id, event_id, body in (yield Statement("gathered_invoked", asked)):
+            index, fire, reason = reasons[run_id]
+            parent = parent_of(body)
+            if event_id != fire.event.id and parent is not None and reason is not None:
+                self._ended.append((index, skipped_resolution(*parent, reason)))
 
     # -- waits --------------------------------------------------------------------------------------------------
 
@@ -699,6 +716,10 @@ class Batch:
 def _has_limits(partition: str) -> bool:
     """Tell whether something may be counted for the jobs of a partition."""
     return "|" in partition
+
+
+def _skip_reason(start: Start) -> str | None:
+    return start.admission.skip_reason if start.admission is not None else None
 
 
 def _now_of(request: Request) -> int | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from stepwell.engine.core.failure import error_json
-from stepwell.engine.core.invoke import correlation_id, end_resolution
+from stepwell.engine.core.invoke import correlation_id, end_resolution, parent_of, parents_of
 from stepwell.engine.core.model import Draft, ErrorBody, Function, Job, JobKind, Run, RunStatus, Step, Transition
 from stepwell.engine.core.state import RunState
 from stepwell.protocol import event as events
 from stepwell.protocol.canonical import encode_text
+from stepwell.protocol.ids import RunId, StepId
 
 
 def end_run(
@@ -29,14 +30,13 @@ def end_run(
     """End a run in a final status, with the internal events that say so (protocol 2.6)."""
     run = run or msgspec.structs.replace(state.run, version=state.run.version + 1)
     run = msgspec.structs.replace(run, status=status, ended_at=at, output=output, reason=reason)
-    resolution = end_resolution(run, error, error_text)
     return Transition(
         run=run,
         at=at,
         job=job,
         steps=tuple(steps or ()),
         events=_final_events(state, run, function, error, error_text),
-        resolutions=(resolution,) if resolution is not None else (),
+        resolutions=tuple(end_resolution(parent, run, error, error_text) for parent in parents_of(run, state.events)),
         has_waits=bool(function.config.cancel) or any(job.kind is JobKind.WAIT for job in state.jobs.values()),
     )
 
@@ -48,21 +48,31 @@ def _final_events(
     if _is_about_an_end(event):
         return ()
     assert run.output is not None
-    members = [b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()]
-    if run.parent_run_id is not None and run.parent_step_id is not None:
-        members.append(b'"correlation_id":' + encode_text(correlation_id(run.parent_run_id, run.parent_step_id)))
+    status = b'{"_inngest":{"status":"%b"}' % run.status.value.capitalize().encode()
+    reason = b""
     if error is not None:
-        members.append(b'"error":' + error_json(error, error_text or f"{error.name}: {error.message}"))
-    members += [
-        b'"event":' + event,
-        b'"events":[' + b",".join(state.events) + b"]",
+        reason = b',"error":' + error_json(error, error_text or f"{error.name}: {error.message}")
+    members = [
+        b',"events":[' + b",".join(state.events) + b"]",
         b'"function_id":' + encode_text(function.slug),
     ]
     if run.status is not RunStatus.CANCELLED:
         members.append(b'"result":' + run.output)
     members.append(b'"run_id":' + encode_text(run.id) + b"}")
-    data = b",".join(members)
+    rest = b",".join(members)
+
+    def about(event: bytes, parent: tuple[RunId, StepId] | None) -> bytes:
+        correlation = b',"correlation_id":' + encode_text(correlation_id(*parent)) if parent is not None else b""
+        return b"".join((status, correlation, reason, b',"event":', event, rest))
+
+    data = about(event, next(iter(parents_of(run, ())), None))
     drafts = [Draft(events.FINISHED, data)]
+    if run.is_batch:
+        drafts += (
+            Draft(events.FINISHED, about(other, parent))
+            for other in state.events[1:]
+            if (parent := parent_of(other)) is not None
+        )
     if run.status is RunStatus.FAILED:
         drafts.append(Draft(events.FAILED, data, run.id))
     elif run.status is RunStatus.CANCELLED:

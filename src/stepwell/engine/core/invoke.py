@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
+
+import msgspec
 
 from stepwell.engine.core.failure import error_json
 from stepwell.engine.core.model import ErrorBody, Event, Function, Invocation, Resolution, Run, RunStatus
@@ -15,6 +18,7 @@ _REASONS: Final = {
     "rate_limited": "invoked function is rate limited",
     "singleton": "invoked function is a singleton, and another run of it goes on",
     "paused": "invoked function is paused",
+    "debounced": "invoked function was debounced: a later event started it",
     "idempotency": "invoked function was started with this idempotency value before, within 24 hours",
 }
 
@@ -54,17 +58,53 @@ def invocation_event(
     )
 
 
-def end_resolution(run: Run, error: ErrorBody | None, error_text: str | None) -> Resolution | None:
-    """Return what the parent of a run that ended gets, if it has one."""
-    if run.parent_run_id is None or run.parent_step_id is None:
+def parent_of(event: bytes) -> tuple[RunId, StepId] | None:
+    """Return the run and the step that wait for the end of what an event starts, if a step has sent it."""
+    if _INVOKED not in event:
         return None
+    found = _decode_invoked(event)
+    run_id, _, step_id = found.data.own.correlation_id.partition(".")
+    return (RunId(run_id), StepId(step_id)) if found.name == events.INVOKED and step_id else None
+
+
+def parents_of(run: Run, bodies: Iterable[bytes]) -> list[tuple[RunId, StepId]]:
+    """Return all that wait for the end of a run: several where it has a batch, whose events are ``bodies``."""
+    found: dict[tuple[RunId, StepId], None] = {}
+    if run.parent_run_id is not None and run.parent_step_id is not None:
+        found[run.parent_run_id, run.parent_step_id] = None
+    if run.is_batch and run.original_run_id is None:
+        found |= {parent: None for body in bodies if (parent := parent_of(body)) is not None}
+    return list(found)
+
+
+class _Own(msgspec.Struct):
+    correlation_id: str = ""
+
+
+class _Data(msgspec.Struct):
+    own: _Own = msgspec.field(default_factory=_Own, name=events.RESERVED_KEY)
+
+
+class _Invoked(msgspec.Struct):
+    name: str
+    data: _Data
+
+
+_INVOKED: Final = events.INVOKED.encode()
+_decode_invoked: Final = msgspec.json.Decoder(_Invoked).decode
+
+
+def end_resolution(
+    parent: tuple[RunId, StepId], run: Run, error: ErrorBody | None, error_text: str | None
+) -> Resolution:
+    """Return what a parent of a run that ended gets."""
     if run.status is RunStatus.COMPLETED:
         memo = b'{"data":%b}' % (run.output or b"null")
     elif error is not None:
         memo = b'{"error":%b}' % error_json(error, error_text or f"{error.name}: {error.message}")
     else:
         memo = _failure("Error", f"invoked function was {run.status}")
-    return Resolution(run.parent_run_id, run.parent_step_id, memo)
+    return Resolution(*parent, memo)
 
 
 def skipped_resolution(run_id: RunId, step_id: StepId, reason: str) -> Resolution:

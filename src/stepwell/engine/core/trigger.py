@@ -10,6 +10,7 @@ import msgspec
 
 from stepwell.engine.core.condition import prepare
 from stepwell.engine.core.expression import Expression, compile_expression
+from stepwell.engine.core.invoke import parent_of
 from stepwell.engine.core.model import (
     Admission,
     Event,
@@ -164,7 +165,8 @@ def start_gathered(gathering: Gathering, event: Event, function: Function, regis
     It is skipped when no app has the function any more: its events have an outcome all the same.
     """
     variables = {"event": msgspec.json.decode(event.body)}
-    found = new_start(event, function, registry, variables, now=now, run_id=gathering.run_id)
+    parent = parent_of(event.body)
+    found = new_start(event, function, registry, variables, now=now, run_id=gathering.run_id, parent=parent)
     admission = found.admission
     if admission is not None:  # the rest was asked when the events came
         admission = Admission(skip_reason=admission.skip_reason, singleton=admission.singleton)

@@ -117,6 +117,15 @@ join gathered on gathered.run_id = v.run_id
 join event on event.id = gathered.event_id
 order by gathered.run_id, gathered.event_id
 
+-- name: gathered_invoked
+-- rows: run_id text
+-- Those that steps wait for.
+select gathered.run_id, event.id, event.body
+from v
+join gathered on gathered.run_id = v.run_id
+join event on event.id = gathered.event_id
+where event.name = 'inngest/function.invoked'
+
 -- name: gathering_of_event
 -- Served by gathered_event: what an event waits in.
 select gathering.run_id, gathering.environment, gathering.function_id, gathering.kind, gathering.key,
