@@ -35,6 +35,17 @@ async def test_the_oldest_due_jobs_are_claimed_first_up_to_the_limit(worker: Wor
     assert [len(first), len(second), len(rest)] == [2, 2, 1]
 
 
+async def test_no_more_than_the_limit_is_claimed_whatever_the_planner_knows(worker: Worker, database: Database) -> None:
+    """Here it believes that there are no jobs, as after an idle time: joining in the other order then looks cheap."""
+    await queued(worker, 500)
+    database.execute("delete from job")
+    for statement in ("vacuum", "analyze"):
+        database.execute(statement)
+    await queued(worker, 3, first=501)
+
+    assert len(await worker.claim(limit=1)) == 1
+
+
 async def test_a_claimed_job_is_leased_and_tells_the_version_of_its_run(worker: Worker) -> None:
     [job] = await queued(worker, 1)
 

@@ -10,13 +10,9 @@ where job.run_id = v.run_id
 returning job.run_id, job.id
 
 -- name: job_claim
--- Served by job_due. The oldest due jobs of one partition that nobody has, and nobody else is just taking.
-update job
-set owner = :owner,
-  partition = :later,
-  generation = job.generation + 1,
-  leased_at = :now
-from (
+-- Served by job_due. The oldest due jobs of one partition that nobody has, and nobody else is just taking. Materialized:
+-- a plan that looked for them again for each job would go beyond the limit.
+with due as materialized (
   select run_id, id
   from job
   where partition = :partition
@@ -25,7 +21,13 @@ from (
   order by due_at
   limit :limit
   for update skip locked
-) as due
+)
+update job
+set owner = :owner,
+  partition = :later,
+  generation = job.generation + 1,
+  leased_at = :now
+from due
 where job.run_id = due.run_id
   and job.id = due.id
 returning job.run_id, job.id, partition, kind, step_id, due_at, created_at, max_attempts, attempt, title, op,
