@@ -22,7 +22,6 @@ from stepwell.engine.core.model import (
     PauseMode,
     Run,
     RunStatus,
-    SingletonMode,
     Start,
     Wait,
     WaitKind,
@@ -151,9 +150,9 @@ def start(
 def start_again(
     event: Event, function: Function, registry: Registry, *, now: int, run_id: RunId, again: RunId
 ) -> Start:
-    """Make a run that repeats another; it is skipped for no reason, and waits in line like any.
+    """Make a run that repeats another, whatever was before, and waits in line like any.
 
-    Of a singleton in mode cancel it is the newest run, for which the others go.
+    It is no exception for a singleton: it is skipped while another run goes on or, in mode cancel, is the newest.
     """
     variables = {"event": msgspec.json.decode(event.body)}
     return new_start(event, function, registry, variables, now=now, run_id=run_id, again=again)
@@ -199,7 +198,7 @@ def new_start(
     run = new_run(event, function, now=now, run_id=run_id, partition=partition, again=again, parent=parent)
     admission = rules.admission(variables, now_ms=now, is_paused=pause is not None and not is_held and again is None)
     if again is not None and admission is not None:
-        admission = _of_newest(admission)
+        admission = Admission(singleton=admission.singleton) if admission.singleton is not None else None
     due_at = max(now, event.ts)
     guards: tuple[Job, ...] = ()
     if rules.start_timeout_ms is not None:
@@ -209,12 +208,6 @@ def new_start(
         # Jobs stand in the order of their due times: all are moved back, so that none is put off by a negative priority.
         due_at -= PRIORITY_MS_MAX + rules.priority_ms(variables, now_ms=now)
     return Start(run, start_job(run, function, due_at=due_at), guards, waits, admission)
-
-
-def _of_newest(admission: Admission) -> Admission | None:
-    """Return what is left to ask of a run that someone wants to start, whatever was before."""
-    singleton = admission.singleton
-    return Admission(singleton=singleton) if singleton is not None and singleton.mode is SingletonMode.CANCEL else None
 
 
 def _cancel_waits(run: Run, rules: Rules, variables: Mapping[str, Json], now: int) -> Iterable[Wait]:

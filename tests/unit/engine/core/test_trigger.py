@@ -315,7 +315,7 @@ AGAIN_OF: dict[str, Any] = {
 
 @pytest.mark.parametrize("pause", [None, Pause(T0, PauseMode.DROP, is_stopped=False)])
 def test_a_rerun_is_asked_nothing(pause: Pause | None) -> None:
-    function = function_of(pause=pause, singleton={"mode": "skip"}, **AGAIN_OF)
+    function = function_of(pause=pause, **AGAIN_OF)
 
     found = start_again(
         event_of(data={"k": 1}), function, registry_of(function), now=T0, run_id=RunId(ulid(2)), again=RunId(ulid(1))
@@ -325,8 +325,9 @@ def test_a_rerun_is_asked_nothing(pause: Pause | None) -> None:
     assert found.run.original_run_id == ulid(1)
 
 
-def test_a_rerun_of_a_singleton_that_the_newest_run_has_is_the_newest() -> None:
-    function = function_of(singleton={"mode": "cancel"}, **AGAIN_OF)
+@pytest.mark.parametrize("mode", ["skip", "cancel"])
+def test_a_rerun_of_a_singleton_is_no_exception(mode: str) -> None:
+    function = function_of(singleton={"mode": mode}, **AGAIN_OF)
 
     found = start_again(
         event_of(data={"k": 1}), function, registry_of(function), now=T0, run_id=RunId(ulid(2)), again=RunId(ulid(1))
