@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from stepwell.engine.core.flow import throttle
+from stepwell.engine.core.flow import throttle, throttle_expiry
 from stepwell.engine.core.model import Job
 from stepwell.store.interface import Claimed, ClaimRequest, Result, ThrottleLimit, Verdict, Want
 from stepwell.store.query import Statement
@@ -48,11 +48,10 @@ def claim(request: ClaimRequest, owner: str) -> Generator[Statement, Sequence[Ro
             claimed = [read_job(row) for row in rows]
         jobs += claimed
         if want.throttle is not None and claimed:
-            states[want.throttle.key], _, next_at = _throttle(states, want.throttle, request.now, len(claimed))
-            yield Statement(
-                "flow_save",
-                [(want.throttle.key, states[want.throttle.key], request.now + 2 * want.throttle.period_ms)],
-            )
+            state, _, _ = _throttle(states, want.throttle, request.now, len(claimed))
+            assert state is not None, "a throttle that has just started something isn't idle"
+            states[want.throttle.key] = state
+            yield Statement("flow_save", [(want.throttle.key, state, throttle_expiry(state))])
         if want.slots and claimed:
             yield Statement(
                 "slot_insert",
