@@ -51,13 +51,14 @@ from v
 join run on run.id = v.id
 
 -- name: event_walk
--- Served by the primary key and, for each event, by run_event and gathered_event. With exists, PostgreSQL may read all
--- runs first.
+-- Served by the primary key and, for each event, by run_event, gathered_event and sweep's key. With exists, PostgreSQL
+-- may read all runs first.
 select event.id,
   event.environment = :environment
     and event.received_at <= :received_before
     and (select count(*) from run where run.event_id = event.id) = 0
-    and (select count(*) from gathered where gathered.event_id = event.id) = 0,
+    and (select count(*) from gathered where gathered.event_id = event.id) = 0
+    and (select count(*) from sweep where sweep.event_id = event.id) = 0,
   length(event.body) + coalesce(length(event.original), 0)
 from event
 where event.id > :after
@@ -115,9 +116,10 @@ returning event_id
 -- name: prune_events
 -- rows: id text
 -- After the events were locked: a run that was started again for one of them meanwhile is seen, and keeps it. What waits in
--- a batch or a debounce, or was in one, is kept for its run.
+-- a batch or a debounce, or was in one, is kept for its run; what has waits left to end, for its sweep.
 delete from event
 where id in (select v.id from v)
   and not exists (select 1 from run where run.event_id = event.id)
   and not exists (select 1 from gathered where gathered.event_id = event.id)
+  and not exists (select 1 from sweep where sweep.event_id = event.id)
 returning id
