@@ -12,13 +12,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.e2e.chaos import TAKE_OVER_S, Incident, Row, World
 from tests.e2e.chaos_app import EVENTS, FAILING, SLEEPS, STEPS
-from tests.e2e.journal import Began, Ended, Saw
+from tests.e2e.journal import Answered, Began, Ended, Saw
 
 UNDER_WAY_S: Final = 3.0
 """How long a call or its answer may be under way between app and disk, on a machine under load: a call that was sent
@@ -49,29 +49,74 @@ class Account:
         )
 
 
+class Noted(NamedTuple):
+    """What an app has noted, by execution; and what handlers saw, by run and step."""
+
+    began: dict[str, Began]
+    ended: dict[str, Ended]
+    saw: dict[tuple[str, str], set[str]]
+    call_at: dict[tuple[str, str], float]
+    """When the first body of a call began, by run and attempt."""
+    answered_at: dict[tuple[str, str], float]
+    """When the call was answered."""
+
+    def cause(self, execution: Began, incidents: Sequence[Incident]) -> str | None:
+        """Return what made a step's body begin again; None when there is nothing."""
+        call = (execution.run, execution.attempt)
+        end = self.ended.get(execution.execution)
+        if end is not None and end.is_failed:
+            return OWN_FAILURE
+        return _cause(execution, self.call_at[call], self.answered_at.get(call, float("inf")), incidents)
+
+
+class Expected(NamedTuple):
+    """The steps of an app's functions."""
+
+    steps: Mapping[str, Sequence[str]]
+    """Their names, by function."""
+    bodiless: Set[str]
+    """The names of those that run nothing in the app."""
+    failing: Set[str] = frozenset()
+    """The functions that fail."""
+
+
 def settle(world: World) -> Account:
     """Account for everything that a world has been through."""
     account = Account()
-    began: dict[str, Began] = {}
-    ended: dict[str, Ended] = {}
-    saw: dict[tuple[str, str], set[str]] = defaultdict(set)
+    functions = _check_events(world, account)
+    settle_steps(world, account, functions, read_notes(world), Expected(STEPS, SLEEPS, FAILING))
+    assert world.database.rows("select run_id, id from job") == []
+    return account
+
+
+def read_notes(world: World) -> Noted:
+    """Read what the app has noted."""
+    noted = Noted({}, {}, defaultdict(set), {}, {})
     for entry in world.journal.read():
         match entry:
             case Began():
-                began[entry.execution] = entry
+                noted.began[entry.execution] = entry
+                call = (entry.run, entry.attempt)
+                noted.call_at[call] = min(noted.call_at.get(call, entry.at), entry.at)
+            case Answered():
+                noted.answered_at[entry.run, entry.attempt] = entry.at
             case Ended():
-                ended[entry.execution] = entry
+                noted.ended[entry.execution] = entry
             case Saw():
-                saw[entry.run, entry.step].add(entry.value)
+                noted.saw[entry.run, entry.step].add(entry.value)
             case _:
                 pass
-    functions = _check_events(world, account)
+    return noted
+
+
+def settle_steps(
+    world: World, account: Account, functions: Mapping[str, tuple[str, Row]], noted: Noted, expected: Expected
+) -> None:
+    """Account for each step of each run, and each execution of its body. ``functions`` are those of the runs."""
     steps = world.database.rows("select run_id, title, memo, attempt_id from step order by run_id, position, id")
-    _check_steps(functions, steps, began, ended, saw)
-    assert world.database.rows("select run_id, id from job") == []
-    account.steps, account.executions = len(steps), len(began)
-    _explain(world, account, steps, began, ended)
-    return account
+    _check_steps(functions, steps, noted, expected)
+    account.steps, account.executions = len(steps), len(noted.began)
+    _explain(world, account, steps, noted, expected)
 
 
 def _check_events(world: World, account: Account) -> dict[str, tuple[str, Row]]:
@@ -100,53 +145,41 @@ def _check_events(world: World, account: Account) -> dict[str, tuple[str, Row]]:
 
 
 def _check_steps(
-    functions: dict[str, tuple[str, Row]],
-    steps: Sequence[Row],
-    began: dict[str, Began],
-    ended: dict[str, Ended],
-    saw: dict[tuple[str, str], set[str]],
+    functions: Mapping[str, tuple[str, Row]], steps: Sequence[Row], noted: Noted, expected: Expected
 ) -> None:
     """Check that each step of each run is recorded once, with the result of the execution that it names."""
     titles: dict[str, list[str]] = defaultdict(list)
     results: dict[str, list[str]] = defaultdict(list)
     for run, title, memo, attempt in steps:
         titles[run].append(title)
-        if title in SLEEPS or functions[run][0] in FAILING:
+        if title in expected.bodiless or functions[run][0] in expected.failing:
             continue
         result = json.loads(memo)["data"]
-        execution = began.get(result)
+        execution = noted.began.get(result)
         assert execution is not None, f"step {title} of {run}: its result {result} is of no execution"
         assert (execution.run, execution.step) == (run, title), f"step {title} of {run} has the result of {execution}"
         assert execution.attempt == _call_of(attempt), (
             f"step {title} of {run} names attempt {attempt}, and not that of {execution}"
         )
-        assert result in ended
-        assert saw[run, title] == {result}, f"step {title} of {run} is {result}; handlers saw {saw[run, title]}"
+        assert result in noted.ended
+        saw = noted.saw[run, title]
+        assert saw == {result}, f"step {title} of {run} is {result}; handlers saw {saw}"
         results[run].append(result)
     for id, (name, row) in functions.items():
-        assert sorted(titles[id]) == sorted(STEPS[name]), f"{name} {id} has the steps {titles[id]}"
-        if name not in FAILING:
-            assert sorted(json.loads(row[4])) == sorted(results[id]), f"{name} {id}: {row[4]}, but {results[id]}"
+        assert sorted(titles[id]) == sorted(expected.steps[name]), f"{name} {id} has the steps {titles[id]}"
+        if name not in expected.failing and isinstance(output := json.loads(row[4]), list):
+            assert sorted(output) == sorted(results[id]), f"{name} {id}: {output}, but {results[id]}"
 
 
-def _explain(
-    world: World,
-    account: Account,
-    steps: Sequence[Row],
-    began: dict[str, Began],
-    ended: dict[str, Ended],
-) -> None:
+def _explain(world: World, account: Account, steps: Sequence[Row], noted: Noted, expected: Expected) -> None:
     """Find what explains each execution that wasn't the last of its step."""
-    recorded = {(run, title): _call_of(attempt) for run, title, _, attempt in steps if title not in SLEEPS}
+    recorded = {(run, title): _call_of(attempt) for run, title, _, attempt in steps if title not in expected.bodiless}
     outcomes = {
         (run, id): outcome for run, id, outcome in world.database.rows("select run_id, id, outcome from attempt")
     }
     bodies: dict[tuple[str, str], list[Began]] = defaultdict(list)
-    calls: dict[tuple[str, str], float] = {}
-    for execution in began.values():
+    for execution in noted.began.values():
         bodies[execution.run, execution.step].append(execution)
-        call = (execution.run, execution.attempt)
-        calls[call] = min(calls.get(call, execution.at), execution.at)
     assert set(bodies) == set(recorded)
     for (run, step), executions in bodies.items():
         # In the order of the leases: the call of an older one may have been on its way for longer.
@@ -154,8 +187,12 @@ def _explain(
         attempts = [execution.attempt for execution in executions]
         assert len(set(attempts)) == len(attempts), f"step {step} of {run} began twice in one attempt: {executions}"
         for before, after in itertools.pairwise(executions):
-            end = ended.get(before.execution)
-            cause = _cause(before, end, calls[run, before.attempt], world.incidents)
+            # Of a step that was reported a handler is told only when it is on disk.
+            assert before.job != after.job or before.execution not in noted.saw[run, step], (
+                f"step {step} of {run} began again although its result was there: {before}, {after}"
+            )
+            cause = noted.cause(before, world.incidents)
+            end = noted.ended.get(before.execution)
             assert cause is not None, f"step {step} of {run} began again for no reason: {before}, {end}, {after}"
             account.again[cause] += 1
             if before.attempt != recorded[run, step]:
@@ -167,16 +204,14 @@ def _call_of(attempt: str) -> str:
     return ".".join(attempt.split(".")[:3])
 
 
-def _cause(before: Began, end: Ended | None, call_at: float, incidents: Sequence[Incident]) -> str | None:
-    """Return what made a step's body begin again; None when there is nothing.
+def _cause(before: Began, call_at: float, answered_at: float, incidents: Sequence[Incident]) -> str | None:
+    """Return what made a step's body begin again, though it didn't fail; None when there is nothing.
 
     What hit the call before the body began counts, too: a call goes on after steps although its replica has died, until
-    another has taken the job over.
+    another has taken the job over. So does what hit it after the body's end: a step isn't on disk before the call is
+    answered, or the step was reported, and a server that is to take the report may be away.
     """
-    if end is not None and end.is_failed:
-        return OWN_FAILURE
-    from_at = call_at - UNDER_WAY_S
-    until_at = (end.at if end is not None else float("inf")) + UNDER_WAY_S
+    from_at, until_at = call_at - UNDER_WAY_S, answered_at + UNDER_WAY_S
     for incident in sorted(incidents, key=lambda incident: incident.began_at):
         if incident.pid is None and from_at <= incident.ended_at and incident.began_at <= until_at:
             until_at = max(until_at, incident.ended_at + UNDER_WAY_S)  # what came back waits for the database

@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,11 @@ class PostgresDatabase:
         return asyncio.run(fetch())
 
 
+def say(*lines: object) -> None:
+    """Write lines that are shown when the test fails, or with ``-s``."""
+    print(*lines, sep="\n")  # noqa: T201
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Something that befalls a process, or the database, when nobody expects it."""
@@ -144,6 +149,35 @@ def plan_troubles(chance: random.Random, kinds: Sequence[Kind], *, gap_s: float)
     ]
 
 
+@dataclass
+class Load:
+    """What senders send to which app. This is the plain one."""
+
+    app: str = "tests.e2e.chaos_app"
+    """The module that is the app's process."""
+    starts: Mapping[str, Sequence[str]] = field(default_factory=lambda: EVENTS)
+    """The functions that each event starts, as far as their handlers come to an end that is noted."""
+    unfinished_max: int = UNFINISHED_MAX
+
+    def next_events(self, chance: random.Random, numbers: Iterator[int]) -> list[Draft]:
+        """Make the events of a sender's next request. Senders are threads."""
+        count = chance.choice([1, 1, 1, 3])
+        return [
+            Draft(chance.choice(list(self.starts)), {"n": next(numbers), "nap_s": chance.choice([0.2, 1, 3])})
+            for _ in range(count)
+        ]
+
+    def taken(self, events: Sequence[Draft]) -> None:
+        """Hear that a server has taken events."""
+
+
+class Draft(NamedTuple):
+    """An event to send; ``n`` in its data is its number."""
+
+    name: str
+    data: dict[str, Any]
+
+
 class World:
     """Replicas on one database, an app, and senders that send until the end.
 
@@ -158,8 +192,10 @@ class World:
         replicas: int = 1,
         take_over_s: float | None = None,
         postgres: Postgres | None = None,
+        load: Load | None = None,
     ) -> None:
         self.database, self.postgres = database, postgres
+        self.load = load or Load()
         flags = ["--retry-interval", "1"]
         if take_over_s is not None:
             flags += ["--take-over", f"{take_over_s:g}"]
@@ -169,13 +205,16 @@ class World:
         path = folder / "journal"
         path.touch()
         self.journal = Journal(path)
-        argv = [sys.executable, "-m", "tests.e2e.chaos_app", "{port}", str(path)]
+        argv = [sys.executable, "-m", self.load.app, "{port}", str(path)]
         self.app = App(folder, argv, self.servers[0].app_environment)
         # Without it an app lets nobody but the server have it registered.
         self.app.environment["STEPWELL_SERVE_ORIGIN"] = self.app.url
         self.acknowledged: dict[int, str] = {}
         """The events that a server has taken: their numbers, and their names."""
+        self.acknowledged_at: dict[int, float] = {}
+        """When they were, at the latest: Unix seconds."""
         self.incidents: list[Incident] = []
+        self.rest_s = 40.0
         self._ends: list[_End] = []
         self._stack = ExitStack()
         for owned in (self.journal, *self.servers, self.app):
@@ -196,10 +235,31 @@ class World:
 
     def endure(self, troubles: Sequence[Trouble], chance: random.Random) -> None:
         """Play a plan under load, and let everything come to rest."""
+        self.storm(troubles, chance)
+        self.rest()
+        self.stop()
+
+    def storm(self, troubles: Sequence[Trouble], chance: random.Random) -> None:
+        """Play a plan under load."""
         with _Senders(self, chance):
             self._play(troubles)
-        unfinished = "select id, status from run where status in ('queued', 'running')"
-        eventually(lambda: not self.database.rows(unfinished), what="all runs have ended", within_s=90)
+
+    def rest(self) -> None:
+        """Wait until all runs have ended, also those that events are gathered for."""
+        unfinished = (
+            "select id, partition, status from run where status in ('queued', 'running')"
+            " union all select run_id, key, kind from gathering"
+        )
+
+        def have_ended() -> bool:
+            rows = self.database.rows(unfinished)
+            assert not rows, rows
+            return True
+
+        eventually(have_ended, what="all runs have ended", within_s=self.rest_s)
+
+    def stop(self) -> None:
+        """Stop the servers, which must end well, and read what the app noted."""
         statuses = [server.stop(30) for server in self.servers]
         assert statuses == [0] * len(self.servers)
         self.journal.read()
@@ -331,21 +391,23 @@ class _Senders:
                     for server in self.world.servers
                 ]
                 while not self._is_over.wait(_PACE_S):
-                    if self._unfinished_count() < UNFINISHED_MAX:
+                    if self._unfinished_count() < self.world.load.unfinished_max:
                         self._send_some(chance, clients)
         except BaseException as error:
             self._failures.append(error)
 
     def _unfinished_count(self) -> int:
-        started = sum(len(EVENTS[name]) for name in list(self.world.acknowledged.values()))
+        starts = self.world.load.starts
+        started = sum(len(starts[name]) for name in list(self.world.acknowledged.values()))
         return started - self.world.journal.finished_count
 
     def _send_some(self, chance: random.Random, clients: Sequence[httpx2.Client]) -> None:
         """Send events again and again with one seed: whoever gets them, they must be taken once."""
-        names = {next(self._numbers): chance.choice(list(EVENTS)) for _ in range(chance.choice([1, 1, 1, 3]))}
-        events = [
-            {"name": name, "data": {"n": number, "nap_s": chance.choice([0.2, 1, 3])}} for number, name in names.items()
-        ]
+        drafts = self.world.load.next_events(chance, self._numbers)
+        if not drafts:
+            return
+        names = {draft.data["n"]: draft.name for draft in drafts}
+        events = [{"name": draft.name, "data": draft.data} for draft in drafts]
         seed = f"{time.time_ns() // 1_000_000},{base64.b64encode(min(names).to_bytes(10, 'big')).decode()}"
         for client in itertools.chain.from_iterable(itertools.repeat(chance.sample(clients, len(clients)))):
             if self._is_broken_off.is_set():
@@ -357,6 +419,8 @@ class _Senders:
             finally:
                 threading.Event().wait(0.01)
             if response.status_code == 200:
+                self.world.acknowledged_at.update(dict.fromkeys(names, time.time()))
                 self.world.acknowledged.update(names)
+                self.world.load.taken(drafts)
                 return
             assert response.status_code == 503, f"{response.status_code} {response.text}"

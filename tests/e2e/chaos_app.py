@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell import Event, NonRetriableError, Run, Step, Stepwell, current_step
 from stepwell.protocol.headers import REQUEST_ID
-from tests.e2e.journal import Began, Ended, Finished, JournalWriter, Saw
+from tests.e2e.journal import Answered, Began, Ended, Finished, JournalWriter, Saw
 
 RETRIES: Final = 20
 """An app that is killed uses up an attempt of each call that it takes with it."""
@@ -81,8 +82,8 @@ class _Callers:
         return None
 
 
-def noting_calls(app: ASGIApp) -> ASGIApp:
-    """Serve an app whose step bodies know by which call they run."""
+def noting_calls(app: ASGIApp, journal: JournalWriter) -> ASGIApp:
+    """Serve an app whose step bodies know by which call they run, and note when calls are answered."""
     callers = _Callers()
     name = REQUEST_ID.lower().encode()
 
@@ -91,40 +92,56 @@ def noting_calls(app: ASGIApp) -> ASGIApp:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        request_id = dict(scope["headers"]).get(name, b"").decode()
-        _CALL.set(_Call(request_id.partition(".")[2], await callers.pid_of(scope["client"])))
+        run, _, attempt = dict(scope["headers"]).get(name, b"").decode().partition(".")
+        _CALL.set(_Call(attempt, await callers.pid_of(scope["client"])))
         await app(scope, receive, send)
+        journal.note(Answered(run, attempt, time.monotonic()))
 
     return serve
 
 
-def make_app(journal: JournalWriter) -> Stepwell:
-    """Make an app that notes what it does."""
-    sw = Stepwell("acme")
-    numbers = itertools.count(1)
+class Notes:
+    """What the bodies and handlers of an app note."""
 
-    async def body(run: str, step: str, *, is_failing: bool = False) -> str:
-        execution = f"{step} {os.getpid()}-{next(numbers)}"
+    def __init__(self, journal: JournalWriter) -> None:
+        self._journal = journal
+        self._numbers = itertools.count(1)
+
+    async def body(self, run: str, step: str, *, is_failing: bool = False, fails_first: bool = False) -> str:
+        """Be the body of a step, and return the name of this execution."""
+        execution = f"{step} {os.getpid()}-{next(self._numbers)}"
         call = _CALL.get()
-        journal.note(Began(execution, run, step, call.attempt, os.getpid(), call.caller_pid, time.monotonic()))
+        self._journal.note(Began(execution, run, step, call.attempt, os.getpid(), call.caller_pid, time.monotonic()))
         await asyncio.sleep(random.choice(_BODY_S))
-        is_failed = is_failing or (step == "first" and current_step().attempt == 0)
-        journal.note(Ended(execution, time.monotonic(), is_failed))
+        is_failed = is_failing or (fails_first and current_step().attempt == 0)
+        self._journal.note(Ended(execution, time.monotonic(), is_failed))
         if is_failing:
-            journal.note(Finished(run))
+            self._journal.note(Finished(run))
             raise NonRetriableError("as it should")
         if is_failed:
             raise RuntimeError("the first attempt fails")
         return execution
 
-    async def noted(step: Step, run: Run, name: str) -> str:
-        value = await step.run(name, body, run.id, name)
-        journal.note(Saw(run.id, name, value))
+    async def step(self, step: Step, run: Run, name: str, *, fails_first: bool = False) -> str:
+        """Run a step, and note what the handler is told of it."""
+        value = await step.run(name, self.body, run.id, name, fails_first=fails_first)
+        self.saw(run, name, value)
         return value
 
-    def finished(run: Run, *values: str) -> list[str]:
-        journal.note(Finished(run.id))
+    def saw(self, run: Run, what: str, value: str) -> None:
+        """Note what a handler is told."""
+        self._journal.note(Saw(run.id, what, value))
+
+    def finished(self, run: Run, *values: str) -> list[str]:
+        """Note the end of a handler; return its output."""
+        self._journal.note(Finished(run.id))
         return list(values)
+
+
+def make_app(journal: JournalWriter) -> Stepwell:
+    """Make an app that notes what it does."""
+    sw, notes = Stepwell("acme"), Notes(journal)
+    noted, finished = notes.step, notes.finished
 
     @sw.function("note", on="user.*", retries=RETRIES)
     async def note(step: Step, run: Run) -> list[str]:
@@ -145,22 +162,27 @@ def make_app(journal: JournalWriter) -> Stepwell:
 
     @sw.function("flaky", on="user.signedup", retries=RETRIES)
     async def flaky(step: Step, run: Run) -> list[str]:
-        return finished(run, await noted(step, run, "first"), await noted(step, run, "second"))
+        return finished(run, await noted(step, run, "first", fails_first=True), await noted(step, run, "second"))
 
     @sw.function("doomed", on="user.signedup", retries=RETRIES)
     async def doomed(step: Step, run: Run) -> None:
-        await step.run("boom", body, run.id, "boom", is_failing=True)
+        await step.run("boom", notes.body, run.id, "boom", is_failing=True)
 
     return sw
 
 
-if __name__ == "__main__":
-    sw = make_app(JournalWriter(Path(sys.argv[2])))
+def serve(make: Callable[[JournalWriter], Stepwell]) -> None:
+    """Serve an app, as the process that the command line asks for."""
+    journal = JournalWriter(Path(sys.argv[2]))
     uvicorn.run(
-        noting_calls(sw.asgi()),
+        noting_calls(make(journal).asgi(), journal),
         host="127.0.0.1",
         port=int(sys.argv[1]),
         log_level="warning",
         access_log=False,
         lifespan="off",
     )
+
+
+if __name__ == "__main__":
+    serve(make_app)

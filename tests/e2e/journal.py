@@ -47,6 +47,14 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     is_failed: bool
 
 
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """A call is answered, as far as the app can tell."""
+
+    run: str
+    attempt: str
+    at: float
+
+
 class Saw(msgspec.Struct, frozen=True, tag=True):
     """A handler is told a step's result."""
 
@@ -61,7 +69,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     run: str
 
 
-Entry: TypeAlias = Began | Ended | Saw | Finished
+Entry: TypeAlias = Began | Ended | Answered | Saw | Finished
 _decode = msgspec.json.Decoder(Entry).decode
 
 

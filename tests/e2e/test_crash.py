@@ -6,7 +6,6 @@ same order; what they meet differs with the machine.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.account import settle
-from tests.e2e.chaos import TAKE_OVER_S, Kind, PostgresDatabase, SQLiteFile, World, plan_troubles
+from tests.e2e.chaos import TAKE_OVER_S, Kind, PostgresDatabase, SQLiteFile, World, plan_troubles, say
 from tests.postgres import Postgres
 
 ON_SQLITE: tuple[Kind, ...] = ("kill", "app", "kill", "short pause", "app", "restart", "kill")
@@ -22,23 +21,10 @@ ON_POSTGRES: tuple[Kind, ...] = ("kill", "pause", "app", "database kill", "resta
 
 
 @pytest.fixture
-def seed() -> int:
-    """Another one each time, unless one is asked for."""
-    found = int(os.environ.get("STEPWELL_SEED") or random.SystemRandom().randrange(1_000_000))
-    say(f"STEPWELL_SEED={found}")
-    return found
-
-
-@pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """A server of the test's own, that keeps what it committed when it is killed."""
     with Postgres(is_durable=True) as server:
         yield server
-
-
-def say(*lines: object) -> None:
-    """Write lines that are shown when the test fails, or with ``-s``."""
-    print(*lines, sep="\n")  # noqa: T201
 
 
 def replicas_on(postgres: Postgres, folder: Path, *, count: int) -> World:
