@@ -46,8 +46,8 @@ class Report(NamedTuple):
 
     @property
     def faults(self) -> dict[Fault, int]:
-        """Return what was found that should never be: what has expired is no fault."""
-        return {fault: count for fault, count in self.found.items() if not fault.is_expiry}
+        """Return what was found that should never be."""
+        return {fault: count for fault, count in self.found.items() if not fault.is_of_time}
 
 
 class Reconciler:

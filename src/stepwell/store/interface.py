@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from stepwell.engine.core.model import (
     App,
@@ -267,15 +267,18 @@ class Fault(StrEnum):
     SLOT_OF_ENDED_RUN = "slot_of_ended_run"
     SLOT_WITHOUT_LEASE = "slot_without_lease"
     UNKNOWN_GATHERING = "unknown_gathering"  # of a function that isn't there
-    OVERDUE_GATHERING = "overdue_gathering"
+    OVERDUE_GATHERING = "overdue_gathering"  # the servers were down, or have too much to do
     EXPIRED_WAIT = "expired_wait"
     EXPIRED_STATE = "expired_state"
     EXPIRED_SIGNAL = "expired_signal"
 
     @property
-    def is_expiry(self) -> bool:
-        """Tell whether it is no fault at all: it comes of time alone."""
-        return self in (Fault.EXPIRED_WAIT, Fault.EXPIRED_STATE, Fault.EXPIRED_SIGNAL)
+    def is_of_time(self) -> bool:
+        """Tell whether it breaks no promise: it comes of time alone."""
+        return self in _OF_TIME
+
+
+_OF_TIME: Final = (Fault.OVERDUE_GATHERING, Fault.EXPIRED_WAIT, Fault.EXPIRED_STATE, Fault.EXPIRED_SIGNAL)
 
 
 class Walk(StrEnum):

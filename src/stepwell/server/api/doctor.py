@@ -10,7 +10,7 @@ from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was found: a fault, which should never be; or what has expired, which comes of time."""
+    """Something that was found: a fault, which should never be; or what comes of time, such as an expired wait."""
 
     fault: str
     is_fault: bool
@@ -78,7 +78,7 @@ def _view(report: Report) -> Diagnosis:
         findings=[
             FindingView(
                 fault=str(fault),
-                is_fault=not fault.is_expiry,
+                is_fault=not fault.is_of_time,
                 found=count,
                 mended=report.mended.get(fault, 0),
                 examples=list(report.examples[fault]),
