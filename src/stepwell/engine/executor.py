@@ -76,6 +76,7 @@ _WARM_RUNS_MAX: Final = 5_000
 _WARM_BYTES_MAX: Final = 24 * MIB
 _REFUSED_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
 _MAY_CALL_POLL_S: Final = 0.1
+_SWEEP_POLL_S: Final = 0.2  # while a wait may not time out, since an event that came before may end it
 
 log = structlog.get_logger("stepwell.executor")
 
@@ -374,6 +375,7 @@ class Executor:
         self._slots.release(self._lane(job))
         await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job], is_lost=True)))
         self._queue.inserted(job.partition, job.due_at)
+        self._give_room(job)
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
@@ -387,6 +389,9 @@ class Executor:
         elif job.kind in (JobKind.TIMER, JobKind.WAIT):
             await self._commit(live, job, function, lambda state, _: fire(state, job, at=self._clock.now()))
         elif job.kind.is_guard:
+            if job.kind is JobKind.TIMEOUT:  # another replica may have begun what was left in the queue here
+                async with live.lock:
+                    await self._reload(live)
             await self._commit(live, job, function, lambda state, _: guard(state, job, function, at=self._clock.now()))
         elif job.lost_count >= LOST_ATTEMPTS_MAX:
             at = self._clock.now()
@@ -534,7 +539,11 @@ class Executor:
                     if transition is None:
                         return CheckpointVerdict.COMMITTED
                     request = self._request(live, None, function, transition)
-                    result = await self._store.submit(request)
+                    try:
+                        result = await self._store.submit(request)
+                    except StoreError:
+                        self._give_back(request)
+                        raise
                     if result.verdict is Verdict.COMMITTED:
                         # What broke a limit has ended the run: the app has nothing more to do for it.
                         return CheckpointVerdict.GONE if transition.is_final else CheckpointVerdict.COMMITTED
@@ -602,6 +611,8 @@ class Executor:
                     return False
                 await self._reload(live)
                 is_lost = job is not None and not _is_leased(live.state, job)
+                if job is not None and job.kind is JobKind.WAIT and live.state.run.version == state.run.version:
+                    await asyncio.sleep(_SWEEP_POLL_S)
 
     async def _reload(self, live: LiveRun) -> None:
         """Read a run and the functions anew: a commit was stale. The run's lock must be held."""

@@ -39,12 +39,16 @@ def is_held(partition: str, function: Function) -> bool:
 
 
 def slot_keys(partition: str, function: Function, rules: Rules | None) -> tuple[str, ...]:
-    """Return the keys that the jobs of a partition, or their runs, are counted for."""
+    """Return the keys that the jobs of a partition, or their runs, are counted for.
+
+    Of a rule that the function has no more, the scope is no longer known: all are named, since others may have it still.
+    """
     parsed = parse(partition)
     return tuple(
-        slot_key(token, parsed.function_id, function.environment, _scope(token, rules or PLAIN))
+        slot_key(token, parsed.function_id, function.environment, scope)
         for token in parsed.tokens
         if token.kind in _COUNTED
+        for scope in _scopes(token, rules or PLAIN)
     )
 
 
@@ -71,9 +75,11 @@ def _throttle_limit(token: Token, function: Function, rules: Rules) -> ThrottleL
     )
 
 
-def _scope(token: Token, rules: Rules) -> Scope:
+def _scopes(token: Token, rules: Rules) -> tuple[Scope, ...]:
+    if token.kind is TokenKind.SINGLETON:
+        return (Scope.FN,)
     found = _rule(token, rules)
-    return found.scope if found is not None else Scope.FN
+    return (found.scope,) if found is not None else tuple(Scope)
 
 
 def _rule(token: Token, rules: Rules) -> SlotRule | None:

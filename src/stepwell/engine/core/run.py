@@ -252,9 +252,16 @@ def guard(state: RunState, job: Job, function: Function, *, at: int) -> Transiti
     """Do what a guard is for: cancel the run, unless it has started in time."""
     if job.kind is JobKind.CANCEL:
         return end_run(state, function, job, RunStatus.CANCELLED, at=at, output=b"{}", reason=job.title)
-    if job.title == _START and state.run.status is not RunStatus.QUEUED:
+    if job.title == _START and _has_begun(state):
         return Transition(run=msgspec.structs.replace(state.run, version=state.run.version + 1), at=at, job=job)
     return end_run(state, function, job, RunStatus.CANCELLED, at=at, output=b"{}", reason=f"{job.title}_timeout")
+
+
+def _has_begun(state: RunState) -> bool:
+    """Tell whether a run's first call is under way, or was."""
+    return state.run.status is not RunStatus.QUEUED or any(
+        job.owner is not None or job.lost_count for job in state.jobs.values() if job.kind.is_call
+    )
 
 
 def settle_fetch(
