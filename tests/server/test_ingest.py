@@ -88,6 +88,17 @@ class TestIdempotency:
         assert len(await stored(world)) == 2
         assert len((await world.get("/api/runs"))["items"]) == 2
 
+    async def test_ids_with_a_seed_follow_each_other_after_time_travel_too(self, world: World) -> None:
+        headers = {"X-Inngest-Event-Id-Seed": f"{T0},{base64.b64encode(bytes(10)).decode()}"}
+        before = await world.send("a")
+        await world.post("/api/skip", {"duration": "1h"})
+
+        _, after = await send(world, {"name": "a"}, **headers)
+        _, again = await send(world, {"name": "a"}, **headers)
+
+        assert after == again
+        assert after["ids"][0] > before["id"]
+
     @pytest.mark.parametrize("seed", ["", "x", "1,", "1,AAAA", f"{1 << 50},{base64.b64encode(bytes(10)).decode()}"])
     async def test_a_malformed_seed_is_passed_over(self, world: World, seed: str) -> None:
         status, answer = await send(world, {"name": "a"}, **{"X-Inngest-Event-Id-Seed": seed})

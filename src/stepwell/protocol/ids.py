@@ -38,11 +38,14 @@ def named_uuid(*parts: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\x1f".join(parts)))
 
 
-def parse_event_id_seed(value: str) -> tuple[int, bytes] | None:
-    """Read ``X-Inngest-Event-Id-Seed`` (protocol 2.2): Unix ms and 10 bytes; None when it is malformed."""
+def parse_event_id_seed(value: str, *, ahead_ms: int = 0) -> tuple[int, bytes] | None:
+    """Read ``X-Inngest-Event-Id-Seed`` (protocol 2.2): Unix ms and 10 bytes; None when it is malformed.
+
+    ``ahead_ms`` is what the reader's clock is ahead of the sender's by.
+    """
     millis, _, entropy = value.partition(",")
     try:
-        at, raw = int(millis), base64.b64decode(entropy, validate=True)
+        at, raw = int(millis) + ahead_ms, base64.b64decode(entropy, validate=True)
     except (ValueError, binascii.Error):
         return None
     return (at, raw) if len(raw) == 10 and 0 <= at < 1 << 48 else None

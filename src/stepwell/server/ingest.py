@@ -80,7 +80,7 @@ class EventApi:
             body = await receive_body(receive, headers.get(b"content-length"), INGEST_BODY_BYTES_MAX)
             events = read_events(
                 body,
-                seed=parse_event_id_seed(seed.decode("latin-1")) if seed is not None else None,
+                seed=_read_seed(seed, engine.clock.offset_ms) if seed is not None else None,
                 new_id=engine.ids,
                 environment=engine.environment,
                 now=engine.clock.now(),
@@ -98,6 +98,11 @@ class EventApi:
 
 def _refused(status: int, message: str) -> tuple[int, bytes]:
     return status, msgspec.json.encode(SendReply(ids=[], status=status, error=message))
+
+
+def _read_seed(value: bytes, offset_ms: int) -> tuple[int, bytes] | None:
+    """Read the sender's seed. No sender knows of time travel: ids without it would be older than what happened before."""
+    return parse_event_id_seed(value.decode("latin-1"), ahead_ms=offset_ms)
 
 
 def _is_known_key(context: Context, key: str) -> bool:
