@@ -183,10 +183,6 @@ class Batch:
         accepted: list[tuple[int, CommitRequest]] = []
         lost: list[Attempt] = []
         taken: set[RunId] = set()
-        waits = [wait for _, request in commits for wait in request.transition.waits]
-        conflicts = (
-            (yield from signal_conflicts(waits, max(request.transition.at for _, request in commits))) if waits else ()
-        )
         for index, request in commits:
             run = request.transition.run
             # A run that isn't there has ended, and was pruned since.
@@ -199,11 +195,10 @@ class Batch:
                 or (request.revision is not None and self._revisions[request.environment] != request.revision)
             ):
                 self.results[index] = _STALE
-            elif conflicts and any((wait.run_id, wait.job_id) in conflicts for wait in request.transition.waits):
-                self.results[index] = _CONFLICT
             else:
                 taken.add(run.id)
                 accepted.append((index, request))
+        accepted = yield from self._refuse_conflicts(accepted)
         accepted = yield from self._let_sweeps_go_first(accepted)
         ended = [
             (job.run_id, job.id, job.owner, job.generation)
@@ -231,6 +226,22 @@ class Batch:
                 self._lose(index, request, lost)
         if lost:
             yield Statement("attempt_insert", [attempt_row(attempt) for attempt in lost])
+        return kept
+
+    def _refuse_conflicts(
+        self, commits: list[tuple[int, CommitRequest]]
+    ) -> Generator[Statement, Sequence[Row], list[tuple[int, CommitRequest]]]:
+        """Refuse waits for signals that other runs wait for."""
+        waits = [wait for _, request in commits for wait in request.transition.waits]
+        if not waits:
+            return commits
+        conflicts = yield from signal_conflicts(waits, max(request.transition.at for _, request in commits))
+        kept: list[tuple[int, CommitRequest]] = []
+        for index, request in commits:
+            if any((wait.run_id, wait.job_id) in conflicts for wait in request.transition.waits):
+                self.results[index] = _CONFLICT
+            else:
+                kept.append((index, request))
         return kept
 
     def _let_sweeps_go_first(
