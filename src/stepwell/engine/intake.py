@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stepwell.engine.core.invoke import invocation_event, not_found_memo
-from stepwell.engine.core.model import Function, Intake, Resolution, Run, Transition
+from stepwell.engine.core.invoke import invocation_event, not_found, not_found_memo
+from stepwell.engine.core.model import Function, Intake, Invocation, Resolution, Run, Transition
 from stepwell.engine.core.partition import FETCHES, TIMERS, parse
 from stepwell.engine.core.rules import Rules
 from stepwell.engine.core.trigger import Registry, internal_event, start
@@ -104,7 +104,8 @@ def take_in(
     says no more than the run itself.
     """
     intakes: list[Intake] = []
-    for draft in transition.events:
+    unknown = [one for one in transition.invocations if _child(one, registry) is None]
+    for draft in (*transition.events, *(not_found(transition.run, one) for one in unknown)):
         if draft.name == FINISHED and not (registry.awaits_ends or registry.has_trigger(FINISHED)):
             continue
         event = internal_event(
@@ -122,11 +123,17 @@ def take_in(
     run = transition.run
     for invocation in transition.invocations:
         event = invocation_event(invocation, run, function, id=new_id(), environment=run.environment, now=now)
-        child = registry.by_slug.get(invocation.slug) or registry.by_id.get(FunctionId(invocation.slug))
-        if child is None or child.is_archived:
+        child = _child(invocation, registry)
+        if child is None:
             intakes.append(Intake(event))
             resolutions.append(Resolution(run.id, invocation.step_id, not_found_memo(invocation.slug)))
         else:
             parent = (run.id, invocation.step_id)
             intakes.append(start(event, registry, now=now, new_id=new_id, only=child, parent=parent))
     return TakenIn(intakes, tuple(resolutions))
+
+
+def _child(invocation: Invocation, registry: Registry) -> Function | None:
+    """Return the function that a step invokes, by its slug or its id; None where no app has it."""
+    child = registry.by_slug.get(invocation.slug) or registry.by_id.get(FunctionId(invocation.slug))
+    return child if child is not None and not child.is_archived else None

@@ -161,7 +161,10 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return error_response(ApiError(error.status_code, error.detail.lower().replace(" ", "_"), message))
+    code = error.detail.lower().replace(" ", "_")
+    if sdk_api.serves(request.url.path):
+        return sdk_api.refused(error.status_code, message, code)
+    return error_response(ApiError(error.status_code, code, message))
 
 
 async def _internal_error(_request: Request, _error: Exception) -> Response:

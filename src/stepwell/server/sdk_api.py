@@ -40,6 +40,7 @@ Handler: TypeAlias = Callable[[Context, Request], Awaitable[Response]]
 _VERSION: Final = version("stepwell")
 _ACCOUNT_ID: Final = "00000000-0000-4000-a000-000000000000"
 _DEV_ENVIRONMENT_ID: Final = "00000000-0000-4000-b000-000000000000"  # protocol 12.2
+_PREFIXES: Final = ("/v0/", "/v1/", "/v2/", "/fn/", "/invoke/")
 _STATUSES: Final[Mapping[RunStatus, str]] = {
     RunStatus.QUEUED: "Running",
     RunStatus.RUNNING: "Running",
@@ -86,14 +87,20 @@ def _answering(context: Context, handler: Handler) -> Callable[[Request], Awaita
             check_bearer(context, request)
             return await handler(context, request)
         except ApiError as error:
-            return _refused(error.status, error.message, error.code)
+            return refused(error.status, error.message, error.code)
         except StoreError as error:
-            return _refused(503, f"nothing was changed, try again: {error}", error.code)
+            return refused(503, f"nothing was changed, try again: {error}", error.code)
 
     return answer
 
 
-def _refused(status: int, message: str, code: str) -> Response:
+def serves(path: str) -> bool:
+    """Tell whether SDKs ask for a path, which expect errors in their form."""
+    return path.startswith(_PREFIXES)
+
+
+def refused(status: int, message: str, code: str) -> Response:
+    """Answer with an error as SDKs read it (protocol 6.1)."""
     return json_response({"error": message, "data": None, "status": status, "code": code}, status)
 
 

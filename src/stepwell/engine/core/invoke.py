@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from stepwell.engine.core.failure import error_json
-from stepwell.engine.core.model import ErrorBody, Event, Function, Invocation, Resolution, Run, RunStatus
+from stepwell.engine.core.model import Draft, ErrorBody, Event, Function, Invocation, Resolution, Run, RunStatus
 from stepwell.protocol import event as events
-from stepwell.protocol.canonical import Json, decode, encode
+from stepwell.protocol.canonical import Json, decode, encode, encode_text
 from stepwell.protocol.ids import EnvironmentId, EventId, RunId, StepId
 
 TIMED_OUT: Final = "InngestInvokeTimeoutError"
@@ -116,7 +116,21 @@ def skipped_resolution(run_id: RunId, step_id: StepId, reason: str) -> Resolutio
 
 def not_found_memo(slug: str) -> bytes:
     """Return what a step becomes that invokes a function which isn't there."""
-    return _failure("Error", f"could not find function with ID: {slug}")
+    return b'{"error":%b}' % _not_found_error(slug)
+
+
+def not_found(run: Run, invocation: Invocation) -> Draft:
+    """Make the event that tells of the end of what never began: no app has the function (protocol 2.6)."""
+    correlation = encode_text(correlation_id(run.id, invocation.step_id))
+    error = _not_found_error(invocation.slug)
+    return Draft(
+        events.FINISHED, b'{"correlation_id":%b,"error":%b,"function_id":"","run_id":""}' % (correlation, error)
+    )
+
+
+def _not_found_error(slug: str) -> bytes:
+    message = f"could not find function with ID: {slug}"
+    return error_json(ErrorBody(name="Error", message=message), message)
 
 
 def timed_out_memo() -> bytes:
