@@ -12,11 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from stepwell.engine import reconciler as module
+from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, FAULT_AGE_MS, SIGNAL_KEPT_MS
 from stepwell.protocol.ids import JobId, RunId
 from stepwell.store.interface import Fault, RepairRequest, Verdict
 from stepwell.store.postgres import PostgresStore
-from tests.server.world import World, ops, ran, result, sleep, steps_done
+from tests.server.world import WAIT_S, World, ops, ran, result, sleep, steps_done
 
 NOBODY = "01KAT3Z6W00000000000000001"
 
@@ -277,6 +278,27 @@ async def test_what_has_expired_is_deleted_and_is_no_fault(either: World) -> Non
     assert await found(either) == {}
 
 
+async def test_a_wait_that_a_sweep_has_still_to_look_at_is_not_over(either: World) -> None:
+    await either.register("f")
+    id = await asleep(either)
+    at = old(either)
+    await rows(
+        either,
+        "insert into wait (run_id, job_id, environment, kind, name, path, value, created_at, expires_at)"
+        f" values ('{id}', 'c', 'dev', 'cancel', 'b', '', '', {at - 1}, {at})",
+    )
+    await rows(
+        either,
+        "insert into sweep (event_id, environment, name, received_at, after_path, after_run_id, after_job_id)"
+        f" values ('{NOBODY}', 'dev', 'b', {at - 1}, '', '', '')",
+    )
+
+    assert await found(either) == {}
+
+    await rows(either, "delete from sweep")
+    assert await found(either) == {"expired_wait": (1, 1)}
+
+
 # -- rounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -336,3 +358,48 @@ async def test_the_latest_check_is_shown(either: World) -> None:
     assert before == {"latest": None}
     assert await either.get("/api/doctor") == {"latest": made}
     assert set(made["checked"]) == {"runs", "jobs", "waits", "slots", "flow", "signals", "gatherings"}
+
+
+async def test_a_run_whose_function_is_gone_is_shown_and_hurts_no_other(either: World) -> None:
+    await either.register("f")
+    lost, other = await asleep(either), await asleep(either)
+    await rows(either, "delete from job")
+    await rows(either, f"update run set function_id = 'nope' where id = '{lost}'")
+    either.apps.answers["f"] = lambda _call: result("done")
+
+    assert await found(either) == {"stuck_run": (2, 1)}
+    assert (await either.ended(other))["status"] == "completed"
+
+
+async def test_it_checks_at_start_and_goes_on_when_the_database_was_away(
+    either: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles: list[Exception] = [StoreUnavailable("away"), StoreError("refused"), ZeroDivisionError()]
+    check, is_checked = either.engine.store.check, asyncio.Event()
+
+    async def failing(*args: Any, **named: Any) -> Any:
+        if troubles:
+            raise troubles.pop(0)
+        is_checked.set()
+        return await check(*args, **named)
+
+    monkeypatch.setattr(module, "_REST_S", 0.0)
+    monkeypatch.setattr(either.engine.store, "check", failing)
+    with capture_logs() as logs:
+        running = asyncio.create_task(either.engine.reconciler.run())
+        async with asyncio.timeout(WAIT_S):
+            await is_checked.wait()
+        running.cancel()
+        await asyncio.wait([running])
+
+    assert [line["event"] for line in logs] == ["reconciler.put_off", "store.refused", "reconciler.broke"]
+
+
+async def test_it_ends_with_the_store(either: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def closed(*_: Any, **__: Any) -> Any:
+        raise StoreClosed("closed")
+
+    monkeypatch.setattr(either.engine.store, "check", closed)
+
+    async with asyncio.timeout(WAIT_S):
+        await either.engine.reconciler.run()

@@ -151,7 +151,10 @@ class Reconciler:
         for state in states.values():
             if state.run.status.is_final or state.driver_count:
                 continue
-            function = await self._registries.find(state.run)
+            try:
+                function = await self._registries.find(state.run)
+            except KeyError:  # somebody deleted it by hand: the run is shown as found, and not as mended
+                continue
             revived.append((revive(state, function, at=now), state.run.version))
         return revived
 
