@@ -41,7 +41,10 @@ async def fire_all(past: Past) -> list[Run]:
         start = start_gathered(gathering, event, function, worker.registry, now=past.now)
         start = msgspec.structs.replace(start, job=worker.leased(start.job))
         request = FireRequest(
-            worker.environment, worker.registry.revision, [Fire(gathering.version, gathering.key, event, start)], past.now
+            worker.environment,
+            worker.registry.revision,
+            [Fire(gathering.version, gathering.key, event, start)],
+            past.now,
         )
         made = await worker.store.submit(request)
         assert (made.verdict, made.fired) == (Verdict.COMMITTED, {start.run.id})
