@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CLOCKS_APART_MS = 1_000
 """How far the clocks of replicas are apart, with what a round trip takes."""
 
+LATE_MS = 1_200_000
+"""After which what should have happened has, whatever went wrong: a slow network takes its time twice."""
+
 
 class Account:
     """Reads the database from outside, and tells the world what isn't as promised."""
@@ -33,6 +36,8 @@ class Account:
         self._check_flow()
         self._check_invocations()
         self._check_signals()
+        if self._world.is_steady:
+            self._check_cancels()
 
     def _check_runs(self) -> None:
         """Each accepted event has exactly one run, or a skip, for each function that it matches."""
@@ -190,23 +195,41 @@ class Account:
         """Each step that invokes has one child, and gets its end."""
         world = self._world
         children = {
-            (parent, step): [id, status, output]
-            for parent, step, id, status, output in world.query(
-                "select parent_run_id, parent_step_id, id, status, output from run where parent_run_id is not null"
+            (parent, step): [id, status, output, child_ended_at]
+            for parent, step, id, status, output, child_ended_at in world.query(
+                "select parent_run_id, parent_step_id, id, status, output, ended_at from run"
+                " where parent_run_id is not null"
             )
         }
         [(count,)] = world.query("select count(*) from run where parent_run_id is not null")
         if count != len(children):
             world.fail(f"{count} runs were invoked by {len(children)} steps")
-        for run_id, step_id, memo in world.query("select run_id, id, memo from step where op = 'InvokeFunction'"):
+        for run_id, step_id, memo, ended_at in world.query(
+            "select run_id, id, memo, ended_at from step where op = 'InvokeFunction'"
+        ):
             found, child = json.loads(memo), children.get((run_id, step_id))
             if "error" in found and found["error"].get("name") == "InngestInvokeTimeoutError":
+                if child is not None and child[3] is not None and child[3] < ended_at - LATE_MS and world.is_steady:
+                    world.fail(f"{run_id}: step {step_id[:8]} timed out, though its child had ended: {child}")
                 continue
             if child is None:
                 if "could not find" not in found["error"]["message"]:
                     world.fail(f"{run_id}: step {step_id[:8]} invoked nothing, and became {found}")
             elif found.get("data") != (json.loads(child[2]) if child[1] == "completed" else None):
                 world.fail(f"{run_id}: step {step_id[:8]} became {found}, and its child {child}")
+
+    def _check_cancels(self) -> None:
+        """A run doesn't go on for long after an event that cancels it."""
+        names = dict(self._world.query("select id, slug from function"))
+        for id, function_id, queued_at, ended_at, body in self._world.query(
+            "select run.id, function_id, queued_at, ended_at, event.body from run join event on event.id = run.event_id"
+            " where status in ('completed', 'failed')"
+        ):
+            for rule in self._world.app.programs[names[function_id]].flow.get("cancel", ()):
+                for event in self._world.accepted.values():
+                    is_for_it = event.name == rule["event"] and _k_of(event.body) == _k_of(body)
+                    if is_for_it and queued_at + CLOCKS_APART_MS < event.received_at < ended_at - LATE_MS:
+                        self._world.fail(f"{id}: event {event.id} did not cancel it")
 
     def _check_signals(self) -> None:
         """A signal goes to one run."""
@@ -258,6 +281,10 @@ class Account:
             "select run_id from step group by run_id having min(position) <> 0 or max(position) <> count(*) - 1"
         ):
             world.fail(f"{run_id}: its steps aren't numbered from 0 without gaps")
+
+
+def _k_of(body: bytes) -> object:
+    return json.loads(body)["data"].get("k")
 
 
 def _may_cancel(program: Program, reason: str) -> bool:

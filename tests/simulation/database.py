@@ -78,7 +78,7 @@ class Database:
             if world.chance.random() < world.faults.lost_news:  # even when all else is well
                 world.tell("news is lost", by=teller.replica_id, to=store.replica_id)
                 continue
-            delay_s = world.chance.choice([0.0, 0.01, 0.01, 1.0])
+            delay_s = world.chance.choice(world.news_delays_s)
             world.loop.run_as(store.replica, world.loop.call_later, delay_s, store.hear, news)
 
     def reconnect_news(self) -> None:

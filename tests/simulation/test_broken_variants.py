@@ -15,15 +15,16 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import pytest
 
-from stepwell.engine import executor, membership
+from stepwell.engine import executor, membership, wants
 from stepwell.engine.clock import Clock
+from stepwell.engine.core import end
 from stepwell.engine.core import run as run_machine
 from stepwell.engine.core.state import RunState
 from stepwell.engine.executor import Executor
 from stepwell.engine.membership import Membership
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
-from stepwell.store import group_commit, sqlite
+from stepwell.store import admission, claim, group_commit, sqlite, waiting
 from stepwell.store.batch import Batch
 from stepwell.store.interface import CommitRequest, IngestRequest, LeaveRequest, Request, Result, Verdict
 from stepwell.store.query import Statement, load_queries
@@ -61,6 +62,12 @@ SCATTERED = tuple(
     for app, name in (("one", "a"), ("two", "b"), ("three", "a/b.c"))
 )
 """Apps of one function each, so that a replica may never have had to do with one of them."""
+
+
+THROTTLED = (
+    Program("one-throttled", (Step("s"),), 1, 2, ("a",), flow={"throttle": {"limit": 1, "period": "10s", "burst": 1}}),
+    failure_handler("one-throttled"),
+)
 
 
 def statement(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -179,12 +186,13 @@ def sent_again_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def event_ids_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    def skip_none(_batch: Batch, _inserted: set[str]) -> Any:
-        yield from ()
-        return set()
+def nothing(*_arguments: object) -> Any:
+    """Be a plan that does nothing."""
+    yield from ()
 
-    monkeypatch.setattr(Batch, "_skipped_runs", skip_none)
+
+def event_ids_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_take_windows", nothing)
 
 
 def unseen_completions_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +210,101 @@ def plan_not_forced_while_steps_are_pending(monkeypatch: pytest.MonkeyPatch) -> 
 
 def groups_that_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_machine, "_wants_discovery", lambda state, job: not job.is_joined)
+
+
+# -- waits and flow control ---------------------------------------------------------------------------------------------
+
+
+def waits_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(monkeypatch, "wait_take", "select v.run_id, v.job_id from v")
+
+
+def no_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_look_back", nothing)
+
+
+def events_not_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "holds", lambda *_, **__: False)
+
+
+def conditions_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "holds", lambda *_, **__: True)
+
+
+def resumed_runs_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    took_in = Executor.took_in
+    monkeypatch.setattr(
+        Executor, "took_in", lambda self, intakes, result: took_in(self, intakes, result._replace(resumed=()))
+    )
+
+
+def parents_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(end, "end_resolution", lambda *_: None)
+
+
+def signals_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(
+        monkeypatch,
+        "signal_take",
+        "select data from signal where environment = :environment and name = :name order by id limit 1",
+    )
+
+
+def limits_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wants, "_slot_limit", lambda *_: None)
+
+
+def limits_of_runs_forgotten_after_their_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(monkeypatch, "slot_free", "delete from slot where run_id in (select v.run_id from v)")
+
+
+def concurrency_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(monkeypatch, "slot_free", "select 1 from v where 1 = 0")
+
+
+def concurrency_of_the_dead_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(monkeypatch, "slot_sweep", "select 1 where 1 = 0")
+
+
+def room_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "room", lambda *_: None)
+
+
+def throttles_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "_load_throttles", lambda *_: (yield from nothing()) or {})
+
+
+def rates_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_limit_rates", nothing)
+
+
+def singletons_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_single_out", nothing)
+
+
+def gatherings_fired_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement(monkeypatch, "gathering_take", "select v.run_id from v")
+
+
+def gatherings_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "gathered", lambda *_: None)
+
+
+def full_batches_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "is_full", lambda *_: False)
+
+
+def end_of_a_pause_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "recheck", lambda *_: None)
+
+
+def checkpoints_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = executor.checkpoint
+    monkeypatch.setattr(
+        executor,
+        "checkpoint",
+        lambda *arguments, **rest: (found := real(*arguments, **rest)) and msgspec.structs.replace(found, steps=()),
+    )
 
 
 # -- among several replicas ---------------------------------------------------------------------------------------------
@@ -315,6 +418,26 @@ VARIANTS = [
     Variant(unseen_completions_forgotten, Faults(slow=0.3), programs=WIDE),
     Variant(plan_not_forced_while_steps_are_pending),
     Variant(groups_that_never_end),
+    Variant(waits_not_taken),
+    Variant(no_look_back),
+    Variant(events_not_matched),
+    Variant(conditions_not_looked_at),
+    Variant(resumed_runs_not_noticed),
+    Variant(parents_not_told),
+    Variant(signals_given_twice),
+    Variant(limits_not_asked),
+    Variant(limits_of_runs_forgotten_after_their_first_call),
+    Variant(concurrency_not_given_back),
+    Variant(concurrency_of_the_dead_kept, CRASHES),
+    Variant(room_not_told),
+    Variant(throttles_forget, programs=THROTTLED),
+    Variant(rates_forget),
+    Variant(singletons_not_asked),
+    Variant(gatherings_fired_twice),
+    Variant(gatherings_not_noticed),
+    Variant(full_batches_take_more),
+    Variant(end_of_a_pause_not_noticed),
+    Variant(checkpoints_not_remembered),
     Variant(no_version_check, replicas=2),
     Variant(no_fence, PAUSES, replicas=2),
     Variant(reaper_does_not_release, CRASHES, replicas=2),

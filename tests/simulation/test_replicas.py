@@ -24,6 +24,8 @@ Scene: TypeAlias = Callable[["Stage"], Coroutine[Any, Any, None]]
 class Stage(World):
     """A world without chance faults, in which a scene is played after all replicas serve and know the functions."""
 
+    news_delays_s = (0.0, 0.01)
+
     def __init__(self, seed: int, folder: Path, scene: Scene, steps: tuple[Step | Sleep, ...], replicas: int) -> None:
         program = Program("one-f", steps, 1, 2, ("a",))
         super().__init__(seed, folder, faults=Faults(), replicas=replicas, programs=[program])
