@@ -146,7 +146,10 @@ def test_limits_are_what_the_reference_says() -> None:
         f"retries | {limits.RETRIES_MAX}",
         f"{limits.STEPS_PER_RUN_MAX:,} steps (a setting), {limits.STATE_BYTES_MAX // limits.MIB} MiB of results",
         f"; {limits.STEP_OUTPUT_BYTES_MAX // limits.MIB} MiB for one step",
-        f"{limits.SLEEP_MS_MAX // limits.DAY_MS} days",
+        f"a sleep, a wait | {limits.SLEEP_MS_MAX // limits.DAY_MS} days",
+        f"the oldest {limits.LOOK_BACK_EVENTS_MAX:,} events of the name",
+        f"a name of {limits.SIGNAL_NAME_CHARS_MAX} characters; kept for {limits.SIGNAL_KEPT_MS // limits.DAY_MS} days",
+        f"a batch of {limits.BATCH_SIZE_MAX} events or {limits.BATCH_BYTES_MAX // limits.MIB} MiB",
         f"{limits.CALL_TIMEOUT_MS // limits.HOUR_MS} hours; {limits.CALLS_PER_APP_MAX} at a time",
     ):
         assert phrase in text
