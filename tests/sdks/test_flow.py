@@ -280,14 +280,14 @@ def test_an_event_that_is_dated_ahead_starts_its_runs_then(travelling_world: Wor
 def test_a_schedule_with_jitter_ticks_once_each_time(travelling_world: World) -> None:
     world = travelling_world
 
-    world.skip("7m")
+    world.skip("5m")
 
     def ticks() -> list[datetime.datetime]:
         runs = world.runs_of("jittered")
-        assert len(runs) >= 3
+        assert len(runs) >= 2
         assert {run["status"] for run in runs} == {"completed"}, runs
         outputs = [world.server.v1(f"/runs/{run['id']}")["output"] for run in runs]
         return sorted(datetime.datetime.fromisoformat(output["scheduledAt"]) for output in outputs)
 
-    times = eventually(ticks, what="three ticks have run")
+    times = eventually(ticks, what="two ticks have run")
     assert [time - times[0] for time in times] == [datetime.timedelta(minutes=2 * n) for n in range(len(times))]
