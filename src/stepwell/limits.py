@@ -91,6 +91,7 @@ FETCH_ERROR_CHARS_MAX: Final = 16 * KIB  # of a refusal's text, which an error h
 # The store.
 COMMIT_BATCH_MAX: Final = 500  # members of one group commit: bounds the time that the writer holds the lock
 CLAIM_BATCH_MAX: Final = 200
+LOCKS_MAX: Final = 1_000  # names and keys that one transaction locks: a server of PostgreSQL has room for some thousand
 WAITS_ENDED_MAX: Final = 500  # waits that events end in one transaction: more would hold up the commits of others
 GRACE_S_MAX: Final = 7_200  # as long as a call may take
 TAKE_OVER_S: Final = 10.0  # after which a dead replica's work goes on elsewhere; the default of a setting

@@ -3,6 +3,9 @@
 On PostgreSQL these are advisory transaction locks, taken with the fence, the smallest number first, so that two batches wait
 for each other in one direction only. Whoever sends an event shares its name; who looks back for one, or touches a key,
 has it alone. SQLite has one writer and needs none.
+
+A server has room for some thousand locks, which all that use it share: a batch that would need many locks everything
+instead, which is what all others share before they lock a part.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from hashlib import blake2b
 from typing import Final
 
 from stepwell.engine.core.model import Intake, Transition, WaitKind
+from stepwell.limits import LOCKS_MAX
 from stepwell.store.admission import admission_keys
 from stepwell.store.interface import (
     ClaimRequest,
@@ -26,6 +30,7 @@ from stepwell.store.interface import (
     TickRequest,
 )
 
+_EVERYTHING: Final = -(1 << 63)  # it comes before all others
 _SLOTS: Final = (Fault.SLOT_OF_ENDED_RUN, Fault.SLOT_WITHOUT_LEASE)
 
 
@@ -57,7 +62,11 @@ def locks_of(requests: Sequence[Request]) -> tuple[list[int], list[bool]]:
             case _:
                 pass
     numbers = {_number(name): True for name in shared} | {_number(name): False for name in alone}
-    locks = sorted(numbers.items())
+    if not numbers:
+        return [], []
+    if len(numbers) > LOCKS_MAX:
+        return [_EVERYTHING], [False]
+    locks = [(_EVERYTHING, True), *sorted(numbers.items())]
     return [number for number, _ in locks], [is_shared for _, is_shared in locks]
 
 
