@@ -368,10 +368,16 @@ class Engine:
         if detail is None:
             return None
         function = await self.registries.find(detail.run)
+        bodies: Sequence[bytes] = ()
+        if detail.run.is_batch and (state := (await self.store.load_runs([run_id])).get(run_id)) is not None:
+            bodies = state.events
 
         def plan(_registry: Registry, now: int) -> list[Intake]:
             event = msgspec.structs.replace(detail.event, ts=min(detail.event.ts, now))
             start = start_again(event, function, self.registry, now=now, run_id=RunId(self.ids()), again=run_id)
+            if bodies:
+                run = msgspec.structs.replace(start.run, is_batch=True)
+                start = msgspec.structs.replace(start, run=run, bodies=tuple(bodies))
             return [Intake(event=detail.event, starts=(start,), is_stored=True)]
 
         accepted = await self._take_in(plan)

@@ -747,7 +747,7 @@ class Executor:
             return
         for guard_job in start.guards:
             self._queue.inserted(guard_job.partition, guard_job.due_at)
-        self._inserted(job, RunState(run, event, (), (job, *start.guards), events), result)
+        self._inserted(job, RunState(run, event, (), (job, *start.guards), events or start.bodies), result)
 
     def fired(self, fires: Sequence[tuple[Fire, Sequence[bytes]]], result: Result) -> None:
         """Take over the runs of gatherings, each with the bodies of its events."""

@@ -427,6 +427,9 @@ class Batch:
                 jobs += [(index, guard) for guard in start.guards]
         if runs:
             yield Statement("run_insert", [new_run_row(run) for run in runs])
+            again = [(run.id, run.original_run_id) for run in runs if run.is_batch and run.original_run_id is not None]
+            if again:
+                yield Statement("gathered_copy", again)
         if waits:
             yield from open_waits(waits)
         if admitted.cancels:

@@ -375,6 +375,8 @@ class Start(msgspec.Struct, frozen=True):
     guards: tuple[Job, ...] = ()
     waits: tuple[Wait, ...] = ()
     admission: Admission | None = None
+    bodies: tuple[bytes, ...] = ()
+    """Of a batch that is started again: its events, the first one first."""
 
 
 class Intake(msgspec.Struct, frozen=True):

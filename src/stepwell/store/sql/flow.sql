@@ -109,6 +109,14 @@ insert into gathered (run_id, event_id)
 select v.run_id, v.event_id
 from v
 
+-- name: gathered_copy
+-- rows: run_id text, original_run_id text
+-- The events of a batch that is started again.
+insert into gathered (run_id, event_id)
+select v.run_id, original.event_id
+from v
+join gathered as original on original.run_id = v.original_run_id
+
 -- name: gathered_load
 -- rows: run_id text
 select gathered.run_id, event.id, event.body
