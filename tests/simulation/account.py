@@ -68,7 +68,7 @@ class Account:
             self._check_end(id, world.app.programs[slug], status, reason, output)
         for id, function_id, event_id in world.query(
             "select gathered.run_id, run.function_id, gathered.event_id from gathered"
-            " left join run on run.id = gathered.run_id"
+            " left join run on run.id = gathered.run_id where run.original_run_id is null"
         ):
             if function_id is None:
                 world.fail(f"event {event_id} was gathered for the run {id}, which isn't there")
@@ -201,6 +201,7 @@ class Account:
                 " where parent_run_id is not null"
             )
         }
+        gathered = {id for (id,) in world.query("select run_id from gathered")}
         [(count,)] = world.query("select count(*) from run where parent_run_id is not null")
         if count != len(children):
             world.fail(f"{count} runs were invoked by {len(children)} steps")
@@ -212,8 +213,12 @@ class Account:
                 if child is not None and child[3] is not None and child[3] < ended_at - LATE_MS and world.is_steady:
                     world.fail(f"{run_id}: step {step_id[:8]} timed out, though its child had ended: {child}")
                 continue
-            if child is None:
-                if "could not find" not in found["error"]["message"]:
+            if child is None and gathered:
+                # Its event joined others: the step gets the end of the run that they started together.
+                if "data" in found and found["data"]["of"] not in gathered:
+                    world.fail(f"{run_id}: step {step_id[:8]} became {found}, which no batch returned")
+            elif child is None:
+                if "error" not in found or "could not find" not in found["error"]["message"]:
                     world.fail(f"{run_id}: step {step_id[:8]} invoked nothing, and became {found}")
             elif found.get("data") != (json.loads(child[2]) if child[1] == "completed" else None):
                 world.fail(f"{run_id}: step {step_id[:8]} became {found}, and its child {child}")

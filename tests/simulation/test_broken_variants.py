@@ -271,7 +271,11 @@ def room_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def throttles_forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "_load_throttles", lambda *_: (yield from nothing()) or {})
+    def load_none(*_arguments: object) -> Any:
+        yield from ()
+        return {}
+
+    monkeypatch.setattr(claim, "_load_throttles", load_none)
 
 
 def rates_forget(monkeypatch: pytest.MonkeyPatch) -> None:
