@@ -346,6 +346,8 @@ class _Change:
         """Steps that got a job of their own in this reply."""
         self.counted: set[str] = set()
         """Steps that the run didn't have before this reply."""
+        self.is_joined = False
+        """Whether the ops of this reply are a group, after which one discovery follows."""
         self.is_retried = False
         self.needs_discovery = False
         self.final: Transition | None = None
@@ -361,7 +363,7 @@ class _Change:
         is_group = len(ops) > 1 and any(code in _GROUPING for _, code in ops)
         if is_group:
             self.run = msgspec.structs.replace(self.run, is_plan_forced=True)
-        is_joined = is_group and self.run.request_version >= 2
+        is_joined = self.is_joined = is_group and self.run.request_version >= 2
         for op, code in ops:
             if self.final is not None:
                 break
@@ -695,7 +697,8 @@ class _Change:
                 attempt_id=attempt_id(self.job),
             )
         )
-        self.needs_discovery |= _wants_discovery(self.state, self.job)
+        if not self.is_joined or op.option("parallelMode") == RACE:
+            self.needs_discovery |= _wants_discovery(self.state, self.job)
 
     def _retry(self, error: bytes, retry_after_ms: int | None) -> None:
         if self.is_retried:

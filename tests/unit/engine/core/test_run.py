@@ -221,7 +221,7 @@ def test_ops_of_a_reply_are_taken_in_order() -> None:
 
     assert machine.state.stack == [step_id("b"), step_id("a")]
     assert [step.position for step in machine.last.steps] == [0, 1]
-    assert machine.waiting() == [("discover", "step"), ("timer", "nap")]
+    assert machine.waiting() == [("timer", "nap")]  # the group's last op is followed by the discovery
 
 
 def test_a_discovery_request_leads_to_a_discovery() -> None:
