@@ -242,6 +242,8 @@ def test_cron(world: World) -> None:
     assert len(function.calls) == 1
     world.skip("10m")
     assert len(function.calls) == 3
+    run = world.get(f"/v1/runs/{function.calls[0].ctx['run_id']}")["data"]
+    assert run["cron"] == "*/5 * * * *"
     world.register(world.registration(function.app) | {"url": f"{world.url}/api/inngest/{function.app}"})
 
 

@@ -579,3 +579,93 @@ def test_a_streamed_answer(world: World, is_text: bool) -> None:
     final = world.function(envelope(400, written(error("x")), {"x-inngest-no-retry": "true"}))
     assert final.start()["status"] == "Failed"
     assert len(final.calls) == 1
+
+
+# -- limits of answers and states ---------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_too_large(world: World) -> None:
+    function = world.function(Answer(200, "x" * (8 * 1024 * 1024 + 100)), done())
+    run = function.start()
+    assert run["status"] == "Failed"
+    assert run["output"]["error"]["name"] == "output_too_large"
+    assert len(function.calls) == 1
+
+
+def test_an_input_that_is_too_large(world: World) -> None:
+    payload = {"data": {"x": "x" * (4 * 1024 * 1024)}}
+    function = world.function(ops(op("InvokeFunction", "i", opts={"function_id": "x", "payload": payload})), done())
+    assert function.start()["status"] == "Failed"
+
+
+def test_large_events_are_fetched(world: World) -> None:
+    data = {"x": "x" * 2_500_000}
+    function = world.function(sleepy(), done(), batchEvents={"maxSize": 2, "timeout": "10s"})
+    world.send({"name": function.event, "data": data}, {"name": function.event, "data": data})
+    [call] = function.calls
+    assert (call.body["use_api"], call.ctx["use_api"]) == (True, True)
+    assert (call.body["events"], call.body["steps"]) == ([], {})
+    assert call.body["event"]["data"] == data
+    found = world.get(f"/v0/runs/{call.ctx['run_id']}/batch")
+    assert [event["data"] for event in found] == [data, data]
+    assert found[0] == call.body["event"]
+    assert world.get(f"/v0/runs/{call.ctx['run_id']}/actions") == {}
+    world.http.delete(f"/v1/runs/{call.ctx['run_id']}")
+
+
+# -- mixed groups -------------------------------------------------------------------------------------------------
+
+
+def test_a_mixed_group_of_version_2_has_one_discovery(world: World) -> None:
+    child = world.function(ops(sleep("s", "30m")), done("child"))
+    everything = [
+        ran("r", 1),
+        planned("a"),
+        sleep("nap", "10m"),
+        op("WaitForEvent", "w", name="mixed/event", opts={"timeout": "2h"}),
+        op("WaitForSignal", "g", opts={"signal": "mixed", "timeout": "20m"}),
+        op("InvokeFunction", "i", opts={"function_id": child.slug, "payload": {}}),
+    ]
+    function = world.function(
+        targeted({"a": ops(ran("a", 2))}, by_memo(("w", ops(*everything)), otherwise=done("end")))
+    )
+    run = function.start()
+    world.skip("1h")
+    assert function.steps == ["step", A]
+    world.send({"name": "mixed/event", "id": "m1"})
+    assert world.run(run)["output"] == "end"
+    assert function.steps == ["step", A, "step"]
+    assert function.stack["stack"] == [sha1(title) for title in ("r", "a", "nap", "g", "i", "w")]
+    assert function.stack["current"] == 6
+    assert function.memo[sha1("i")] == {"data": "child"}
+    assert function.memo[sha1("g")] is None
+    assert function.calls[2].ctx["disable_immediate_execution"] is False
+
+
+def test_the_second_result_of_a_step_is_ignored(world: World) -> None:
+    function = world.function(ops(planned("a"), planned("b")), done())
+    function.script = (
+        targeted({"a": ops(ran("a", 1), ran("b", 1)), "b": ops(ran("b", 2), ran("a", 2))}, by_memo(("a", pair("1")))),
+    )
+    run = function.start()
+    run = world.run(run)
+    assert run["status"] == "Completed"
+    values = {value["data"] for value in function.memo.values()}
+    assert len(function.stack["stack"]) == 2
+    assert values in ({1}, {2})
+
+
+def test_a_run_ends_once(world: World) -> None:
+    first = ops(planned("a", parallelMode="race"), planned("b", parallelMode="race"))
+    function = world.function(targeted({"a": done("a"), "b": failed("b", X_Inngest_No_Retry="true")}, first))
+    run = world.run(function.start())
+    assert len(world.about("inngest/function.finished", run)) == 1
+    assert run["status"] in ("Completed", "Failed")
+
+
+def test_a_targeted_call_that_fails_as_a_whole(world: World) -> None:
+    function = world.function(targeted({"a": failed()}, ops(planned("a"))), attempts=1)
+    run = function.start()
+    world.skip("1m")
+    assert world.run(run)["status"] == "Failed"
+    assert [(call.step, call.ctx["attempt"]) for call in function.calls] == [("step", 0), (A, 0), (A, 1)]
