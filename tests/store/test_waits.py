@@ -259,6 +259,20 @@ async def test_looking_back_does_not_go_before_the_run_nor_to_its_own_event(work
     assert found.resumed == ()
 
 
+async def test_looking_back_goes_to_what_came_with_the_runs_own_event(worker: Worker) -> None:
+    """A run is queued some time after its event was received."""
+    own, other = sent(worker, 1, "a"), sent(worker, 2)
+    worker.now += 1
+    _, [intake, _] = await worker.ingest(own, other, is_leased=True)
+    run, job = intake.runs[0], intake.jobs[0]
+    assert run.queued_at > other.received_at
+
+    opts = {"event": "b", "timeout": "1h", "since": "run_start"}
+    found = await worker.carry_out(run.id, job, ops(op("WaitForEvent", "w", opts=opts)))
+
+    assert found.resumed == (run.id,)
+
+
 # -- signals --------------------------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,13 @@ def open_waits(waits: Sequence[Wait]) -> Generator[Statement, Sequence[Row], lis
 
 
 def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], EventId | None]:
-    """Return the first event that was received before the wait began and matches it."""
+    """Return the first event that was received before the wait began and matches it.
+
+    A run is queued some time after its event was received: what came with that, or since, counts.
+    """
+    if wait.trigger_id is not None:
+        own = yield Statement("event_received", parameters={"id": wait.trigger_id})
+        since = min([since, *(row[0] for row in own)])
     rows = yield Statement(
         "wait_look_back",
         parameters={

@@ -214,7 +214,7 @@ class Wait(msgspec.Struct, frozen=True):
     since: int | None = None
     """Look back: an event that was received since then, Unix ms, resolves it at once."""
     trigger_id: EventId | None = None
-    """The run's own event, which is none that it could wait for."""
+    """The run's own event: it looks back to when that was received, and not for that. None for a run done again."""
     passes_over: tuple[str, ...] = ()
     """Events that the run has had, by the senders' ids: it doesn't look back for them."""
     is_replacing: bool = False

@@ -792,7 +792,7 @@ class _Change:
                 created_at=self.at,
                 expires_at=job.due_at,
                 since=since,
-                trigger_id=self.run.event_id,
+                trigger_id=self.run.event_id if self.run.original_run_id is None else None,
                 passes_over=passes_over,
                 is_replacing=is_replacing,
                 takes_kept=takes_kept,

@@ -121,6 +121,11 @@ returning run_id, job_id
 delete from wait
 where run_id in (select v.run_id from v)
 
+-- name: event_received
+select received_at
+from event
+where id = :id
+
 -- name: wait_look_back
 -- Events that were received before a wait for them began, the oldest first. Served by event_name.
 select id, body
