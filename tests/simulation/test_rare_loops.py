@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from stepwell.engine.core.fetch import Fetched, FetchRequest
 from stepwell.engine.core.model import Reply, RunStatus
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.sync import Trigger
@@ -120,5 +121,41 @@ def test_a_key_that_lost_its_rule_while_a_call_used_it_lets_others_go_on(play) -
 
         runs = await bench.store.list_runs(RunFilter(DEV))
         assert [run.status for run in runs] == [RunStatus.COMPLETED] * 2
+
+    play(scene)
+
+
+def test_a_replica_that_may_be_dead_makes_no_requests_for_steps(play) -> None:
+    """Others may have taken over the job by then, and make the same request."""
+
+    async def scene(bench: Bench) -> None:
+        made_at: list[float] = []
+        is_alive = False
+
+        class Fetcher:
+            async def fetch(self, request: FetchRequest) -> Fetched:
+                made_at.append(asyncio.get_running_loop().time())
+                return Fetched(b'{"data":1}')
+
+        async def answer(call: OutgoingCall) -> Reply:
+            return (
+                result() if steps_of(call) else ops(op("Gateway", "g", opts={"url": "http://a.test", "method": "GET"}))
+            )
+
+        bench.answer = answer
+        await bench.start(function_of())
+        executor = bench.engine._executor
+        executor._fetcher = Fetcher()
+        run_id = await bench.run_of(1)
+        while not bench.calls:
+            await asyncio.sleep(0)
+        executor._may_call = lambda: is_alive
+        await asyncio.sleep(5)
+        assert made_at == []
+        is_alive = True
+        await asyncio.sleep(5)
+
+        assert len(made_at) == 1
+        assert await bench.status(run_id) is RunStatus.COMPLETED
 
     play(scene)

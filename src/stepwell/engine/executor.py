@@ -406,9 +406,12 @@ class Executor:
         else:
             await self._call(live, job, function)
 
-    async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
+    async def _until_it_may_call(self) -> None:
         while not self._may_call():  # noqa: ASYNC110 - time makes it false, a beat makes it true again
             await asyncio.sleep(_MAY_CALL_POLL_S)
+
+    async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
+        await self._until_it_may_call()
         started_at = self._clock.now()
         stack_seen = len(live.state.stack)
         try:
@@ -447,6 +450,7 @@ class Executor:
 
     async def _fetch(self, live: LiveRun, job: Job, function: Function) -> None:
         """Make the request of a step. No app is called for it."""
+        await self._until_it_may_call()
         started_at = self._clock.now()
         memo: bytes | None = None
         error: ErrorBody | None = None
