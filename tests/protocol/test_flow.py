@@ -293,6 +293,7 @@ def test_a_batch(world: World) -> None:
     runs = [world.runs(id) for id in ids[:3]]
     assert runs[0] == runs[1] == runs[2]
     assert len(runs[0]) == 1
+    assert isinstance(runs[0][0]["batch_id"], str)
     [event] = world.about("inngest/function.failed", runs[0][0])
     assert event["data"]["event"]["data"] == {"n": 0}
     assert [one["data"]["n"] for one in event["data"]["events"]] == [0, 1, 2]
@@ -487,3 +488,66 @@ def test_the_answer_of_a_run_that_was_cancelled_is_dropped(world: World) -> None
     function = world.function(answer, done())
     assert function.start()["status"] == "Cancelled"
     assert len(function.calls) == 1
+
+
+def test_a_paused_function_starts_nothing(world: World) -> None:
+    child = world.function(done(1))
+    response = world.http.post(f"/api/functions/{child.slug}/pause", json={"mode": "drop"})
+    assert response.status_code == 200, response.text
+    assert [run for run in world.runs(child.send()) if run["status"] != "Skipped"] == []
+    parent = world.function(ops(invokes("i", child.slug)), done())
+    parent.start()
+    assert parent.memo[sha1("i")]["error"]["message"] == "invoked function is paused"
+    assert child.calls == []
+
+
+def test_a_run_again(world: World) -> None:
+    function = world.function(done(1), idempotency="event.data.n")
+    run = function.start({"n": 1}, id="again")
+    response = world.http.post(f"/api/runs/{run['run_id']}/rerun")
+    assert response.status_code == 200, response.text
+    world.quiet()
+    assert len(function.calls) == 2
+    again = world.get(f"/v1/runs/{function.calls[1].ctx['run_id']}")["data"]
+    assert again["original_run_id"] == run["run_id"]
+    assert function.calls[1].body["event"] == function.calls[0].body["event"]
+
+
+def test_a_batch_is_full_at_100_or_after_its_time(world: World) -> None:
+    function = world.function(done(), batchEvents={"maxSize": 100, "timeout": "60s"})
+    world.send(*({"name": function.event, "data": {"n": n}} for n in range(250)))
+    assert [len(call.body["events"]) for call in function.calls] == [100, 100]
+    world.skip("59s")
+    assert len(function.calls) == 2
+    world.skip("2s")
+    assert len(function.calls[2].body["events"]) == 50
+
+
+def test_what_a_singleton_in_mode_cancel_ends_is_told_its_parent(world: World) -> None:
+    child = world.function(
+        lambda call: done() if call.body["steps"] else ops(sleep("s", "1h")), singleton={"mode": "cancel"}
+    )
+    first, second = (world.function(ops(invokes("i", child.slug)), done()) for _ in range(2))
+    first.start()
+    second.start()
+    assert isinstance(first.memo[sha1("i")]["error"]["message"], str)
+    assert len(second.calls) == 1
+
+
+def test_an_event_that_starts_nothing_but_ends_a_wait_and_a_run(world: World) -> None:
+    waiting = world.function(ops(waits("w", "one/for.all")), done())
+    cancelled = world.function(ops(sleep("s", "1h")), cancel=[{"event": "one/for.all"}])
+    first, second = waiting.start(), cancelled.start()
+    [id] = world.send({"name": "one/for.all"})
+    assert world.runs(id) == []
+    assert (world.run(first)["status"], world.run(second)["status"]) == ("Completed", "Cancelled")
+
+
+def test_an_event_starts_the_run_that_it_must_not_cancel(world: World) -> None:
+    function = world.function(ops(sleep("s", "1h")), triggers=[{"event": "both/ways"}], cancel=[{"event": "both/ways"}])
+    [first] = world.send({"name": "both/ways"})
+    assert world.runs(first)[0]["status"] == "Running"
+    [second] = world.send({"name": "both/ways"})
+    assert world.runs(first)[0]["status"] == "Cancelled"
+    assert world.runs(second)[0]["status"] == "Running"
+    assert len(function.calls) == 2

@@ -280,6 +280,8 @@ def _run(context: Context, run: Run, event: Event) -> dict[str, Any]:
     }
     if run.output is not None:
         shown["output"] = msgspec.Raw(run.output)
+    if run.is_batch:
+        shown["batch_id"] = run.id  # a batch and its run have one id
     if run.original_run_id is not None:
         shown["original_run_id"] = run.original_run_id
     if event.name == TIMER:
