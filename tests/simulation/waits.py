@@ -30,7 +30,7 @@ class Waiting(NamedTuple):
 
     at: int
     node: WaitEvent
-    trigger_id: str
+    trigger_id: str | None
     trigger: dict[str, Any]
     since: int | None
     expires_at: int
@@ -86,15 +86,18 @@ class Waits:
         if not jobs:
             return
         waits = {wait.job_id: wait for wait in transition.waits if wait.kind is WaitKind.EVENT}
-        [(slug, event_id, body)] = self._world.query(
-            "select function.slug, event.id, event.body from run join event on event.id = run.event_id"
+        [(slug, body, received_at)] = self._world.query(
+            "select function.slug, event.body, event.received_at from run join event on event.id = run.event_id"
             f" join function on function.id = run.function_id where run.id = '{transition.run.id}'"
         )
         nodes = {node.id: node for node in every(self._world.app.programs[slug].nodes) if isinstance(node, WaitEvent)}
         for job in jobs.values():
-            since = waits[job.id].since if job.id in waits else None
+            wait = waits.get(job.id)
+            since, own = (wait.since, wait.trigger_id) if wait is not None else (None, None)
+            if since is not None and own is not None:  # what came with the run's own event counts
+                since = min(since, received_at)
             self._waits[transition.run.id, job.id] = Waiting(
-                self._number, nodes[job.step_id], event_id, json.loads(body)["data"], since, job.due_at
+                self._number, nodes[job.step_id], own, json.loads(body)["data"], since, job.due_at
             )
 
     def _end(self, request: CommitRequest) -> None:
