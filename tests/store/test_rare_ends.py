@@ -79,3 +79,18 @@ async def test_an_event_is_kept_until_all_waits_that_it_ends_have_ended(worker: 
     assert [one for one in aged if one.id == event.id and one.row_count] == []
     assert database.query("select count(*) from sweep") == [(0,)]
     assert database.query("select count(*) from job where resolved_by is null") == [(0,)]
+
+
+@pytest.mark.parametrize("is_together", [False, True])
+async def test_what_is_skipped_for_its_event_id_takes_no_idempotency_value(store: Store, is_together: bool) -> None:
+    """No run was started with that value: the next event that has it starts one."""
+    worker = await Worker(store).begin(function_of(idempotency="event.data.k"))
+    events = [worker.event(number, data={"k": k}, id=id) for number, id, k in ((1, "x", 1), (2, "x", 2), (3, "y", 2))]
+
+    if is_together:
+        found, _ = await worker.ingest(*events)
+        reasons = list(found.skipped.values())
+    else:
+        reasons = [reason for event in events for reason in (await worker.ingest(event))[0].skipped.values()]
+
+    assert reasons == ["duplicate_event_id"]

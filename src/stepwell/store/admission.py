@@ -7,7 +7,7 @@ what is read here holds until the commit. The rules are pure (``core/flow.py``).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple
 
 from stepwell.engine.core.flow import gather, is_full, rate_expiry, rate_limit
@@ -65,7 +65,8 @@ def admit(asked: Sequence[Asked]) -> Generator[Statement, Sequence[Row], Admitte
     for one in asked:
         if one.start.admission is not None and one.start.admission.skip_reason is not None:
             admitted.skipped[one.start.run.id] = one.start.admission.skip_reason
-    yield from _take_windows(asked, admitted)
+    yield from _take_windows(asked, _event_window, DUPLICATE_EVENT, admitted)
+    yield from _take_windows(asked, _idempotency_window, IDEMPOTENCY, admitted)
     limited = [one for one in asked if one.start.admission is not None]
     if limited:
         yield from _limit_rates(limited, admitted)
@@ -80,36 +81,40 @@ def _going(asked: Sequence[Asked], admitted: Admitted) -> list[Asked]:
     ]
 
 
-def _take_windows(asked: Sequence[Asked], admitted: Admitted) -> Generator[Statement, Sequence[Row], None]:
-    """Take the 24-hour windows of event ids and idempotency values; the runs of those that are taken are skipped."""
-    wanted: dict[tuple[str, str], tuple[RunId, str, int]] = {}
-    for event, start, is_again in asked:
-        run, admission = start.run, start.admission
-        if run.id in admitted.skipped:
+def _event_window(one: Asked) -> str | None:
+    admission = one.start.admission
+    is_batched = admission is not None and admission.gather is not None and admission.gather.kind is GatherKind.BATCH
+    return one.event.event_id if one.event.has_own_id and not one.is_again and not is_batched else None
+
+
+def _idempotency_window(one: Asked) -> str | None:
+    admission = one.start.admission
+    return f"={admission.idempotency}" if admission is not None and admission.idempotency is not None else None
+
+
+def _take_windows(
+    asked: Sequence[Asked], window_of: Callable[[Asked], str | None], reason: str, admitted: Admitted
+) -> Generator[Statement, Sequence[Row], None]:
+    """Take 24-hour windows, of event ids or of idempotency values; the runs of those that are taken are skipped."""
+    wanted: dict[tuple[str, str], tuple[RunId, int]] = {}
+    for one in asked:
+        run = one.start.run
+        window = window_of(one)
+        if window is None or run.id in admitted.skipped:
             continue
-        windows: list[tuple[str, str]] = []
-        is_batched = (
-            admission is not None and admission.gather is not None and admission.gather.kind is GatherKind.BATCH
-        )
-        if event.has_own_id and not is_again and not is_batched:
-            windows.append((event.event_id, DUPLICATE_EVENT))
-        if admission is not None and admission.idempotency is not None:
-            windows.append((f"={admission.idempotency}", IDEMPOTENCY))
-        for window, reason in windows:
-            key = (run.function_id, window)
-            if key in wanted:
-                admitted.skipped.setdefault(run.id, reason)
-            else:
-                wanted[key] = (run.id, reason, event.received_at)
+        if (run.function_id, window) in wanted:
+            admitted.skipped[run.id] = reason
+        else:
+            wanted[run.function_id, window] = (run.id, one.event.received_at)
     if not wanted:
         return
-    now = min(at for _, _, at in wanted.values())
-    rows = sorted((*key, at + EVENT_ID_WINDOW_MS) for key, (_, _, at) in wanted.items())
+    now = min(at for _, at in wanted.values())
+    rows = sorted((*key, at + EVENT_ID_WINDOW_MS) for key, (_, at) in wanted.items())
     found = yield Statement("event_key_take", rows, {"now": now})
     taken = {(row[0], row[1]) for row in found}
-    for key, (run_id, reason, _) in wanted.items():
+    for key, (run_id, _) in wanted.items():
         if key not in taken:
-            admitted.skipped.setdefault(run_id, reason)
+            admitted.skipped[run_id] = reason
 
 
 def _limit_rates(asked: Sequence[Asked], admitted: Admitted) -> Generator[Statement, Sequence[Row], None]:
