@@ -505,3 +505,13 @@ def test_puts_carry_the_servers_kind(world: World) -> None:
     assert put.headers[KIND] == "dev"
     assert put.headers["content-type"] == "application/json"
     assert json.loads(put.raw) == {"url": f"{world.url}/api/other"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/dev", "/nothing", "/v1/nothing", "/health", "/e/k", "/v1/events", "/fn/register"]
+)
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+def test_every_answer_says_the_servers_kind(world: World, path: str, method: str) -> None:
+    response = world.http.request(method, path, headers={"X-Inngest-Env": "branch-a"})
+    assert response.status_code < 500
+    assert response.headers[KIND] == "dev"

@@ -669,3 +669,15 @@ def test_a_targeted_call_that_fails_as_a_whole(world: World) -> None:
     world.skip("1m")
     assert world.run(run)["status"] == "Failed"
     assert [(call.step, call.ctx["attempt"]) for call in function.calls] == [("step", 0), (A, 0), (A, 1)]
+
+
+@pytest.mark.parametrize("answer", [ops(), ops(op("None", "x"))])
+def test_a_discovery_with_nothing_new(world: World, answer: Answer) -> None:
+    # The reference calls again at once, for ever. Here it counts as a failed attempt, and so has an end.
+    function = world.function(answer, done("on"))
+    run = function.start()
+    world.skip("1m")
+    assert world.run(run)["output"] == "on"
+    assert len(function.calls) == 2
+    never = world.function(answer, attempts=0)
+    assert never.start()["status"] == "Failed"

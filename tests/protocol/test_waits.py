@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.e2e.harness import EVENT_KEY, eventually
 from tests.protocol.world import (
     Answer,
     Call,
@@ -485,3 +486,45 @@ def test_a_request_in_a_group(world: World) -> None:
     function.start()
     assert function.steps == ["step", sha1("a"), "step"]
     assert set(function.memo) == {sha1("g"), sha1("a")}
+
+
+def test_a_wait_for_the_end_of_a_run(world: World) -> None:
+    watched = world.function(done({"n": 1}))
+    condition = f"async.data.function_id == '{watched.slug}' && async.data.result.n == 1"
+    waiting = world.function(ops(waits("w", "inngest/function.finished", "1h", **{"if": condition})), done())
+    waiting.start()
+    run = watched.start()
+    assert waiting.memo[W]["name"] == "inngest/function.finished"
+    assert waiting.memo[W]["data"]["run_id"] == run["run_id"]
+
+
+def test_triggers_by_internal_events(world: World) -> None:
+    child = world.function(done(1))
+    by_invoke = world.function(
+        done(),
+        triggers=[{"event": "inngest/function.*", "expression": f"event.data.function_id == '{child.slug}'"}],
+    )
+    parent = parent_of(world, child)
+    parent.start()
+    assert [call.body["event"]["name"] for call in by_invoke.calls] == ["inngest/function.finished"]
+    # An invoked event starts the function that it names, and no other.
+    by_name = world.function(done(), triggers=[{"event": "inngest/function.invoked"}])
+    parent_of(world, child).start()
+    assert by_name.calls == []
+
+
+def test_an_invoke_by_the_functions_uuid(world: World) -> None:
+    child = world.function(done(1))
+    child.start()
+    parent = world.function(ops(invokes("i", child.calls[0].ctx["fn_id"])), done())
+    parent.start()
+    assert parent.memo == {INVOKED: {"data": 1}}
+
+
+def test_no_requests_to_private_addresses_in_production(signed: World) -> None:
+    function = signed.function(ops(op("Gateway", "g", opts={"url": f"{signed.url}/secret"})), done("safe"), attempts=0)
+    [id] = signed.http.post(f"/e/{EVENT_KEY}", json={"name": function.event}).json()["ids"]
+    [run] = eventually(lambda: [one for one in signed.runs(id) if one["ended_at"]], what="the run has ended")
+    assert run["output"] == "safe"
+    assert function.memo[sha1("g")]["error"]["name"] == "GatewayError"
+    assert signed.requests == []
