@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -681,3 +684,37 @@ def test_a_discovery_with_nothing_new(world: World, answer: Answer) -> None:
     assert len(function.calls) == 2
     never = world.function(answer, attempts=0)
     assert never.start()["status"] == "Failed"
+
+
+# -- times that an app's own clock says -----------------------------------------------------------------------------
+
+
+def in_seconds(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+
+
+def iso(seconds: float) -> str:
+    return in_seconds(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize("form", [iso, lambda late: email.utils.format_datetime(in_seconds(late), usegmt=True)])
+def test_retry_after_a_time(world: World, form: Callable[[float], str]) -> None:
+    world.skip("1h")  # apps know nothing of time travel
+    function = world.function(lambda _: failed(Retry_After=form(100)), done("ok"))
+    run = function.start()
+    world.skip("97s")
+    assert len(function.calls) == 1
+    world.skip("5s")
+    assert world.run(run)["output"] == "ok"
+
+
+def test_a_sleep_until_a_time(world: World) -> None:
+    # A time of day means the server's, travelled or not. Python's SDK writes durations so, too, by its own clock: in
+    # dev, after time travel, they end at once.
+    at = datetime.datetime.fromtimestamp(world.now() + 100, datetime.UTC).isoformat(timespec="milliseconds")
+    function = world.function(ops(sleep("nap", at.replace("+00:00", "Z"))), done("ok"))
+    run = function.start()
+    world.skip("97s")
+    assert len(function.calls) == 1
+    world.skip("5s")
+    assert world.run(run)["output"] == "ok"
