@@ -214,7 +214,6 @@ class World:
         self.acknowledged_at: dict[int, float] = {}
         """When they were, at the latest: Unix seconds."""
         self.incidents: list[Incident] = []
-        self.rest_s = 40.0
         self._ends: list[_End] = []
         self._stack = ExitStack()
         for owned in (self.journal, *self.servers, self.app):
@@ -256,7 +255,7 @@ class World:
             assert not rows, rows
             return True
 
-        eventually(have_ended, what="all runs have ended", within_s=self.rest_s)
+        eventually(have_ended, what="all runs have ended", within_s=90)
 
     def stop(self) -> None:
         """Stop the servers, which must end well, and read what the app noted."""
