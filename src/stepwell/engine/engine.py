@@ -342,7 +342,11 @@ class Engine:
     async def checkpoint(self, sent: Checkpoint) -> CheckpointVerdict:
         """Store steps that a call reports while it goes on (protocol 7.2). It may be another replica's call."""
         job, _, generation = sent.request_id.removeprefix(f"{sent.run_id}.").rpartition(".")
-        if not job or not generation.isdecimal() or sent.qi_id != f"{sent.run_id}.{job}":
+        if not sent.request_id:  # it doesn't say which dispatch it is: of its job, the one that is under way
+            job, generation = sent.qi_id.removeprefix(f"{sent.run_id}."), ""
+        elif not generation.isdecimal():
+            return CheckpointVerdict.STALE
+        if not job or sent.qi_id != f"{sent.run_id}.{job}":
             return CheckpointVerdict.STALE
         run_id = RunId(sent.run_id)
         state = self._executor.warm_state(run_id)
@@ -353,7 +357,8 @@ class Engine:
         function = await self.registries.find(state.run)
         now = self.clock.now()
         ran_ms = max(0, sent.ts - sent.request_started_at) if sent.request_started_at else 0
-        return await self._executor.checkpoint(state, function, JobId(job), int(generation), sent.steps, now - ran_ms)
+        lease = int(generation) if generation else None
+        return await self._executor.checkpoint(state, function, JobId(job), lease, sent.steps, now - ran_ms)
 
     async def cancel(self, run_id: RunId, *, reason: str = "api") -> bool | None:
         """Cancel a run. None when there is none with this id, False when it had ended already."""

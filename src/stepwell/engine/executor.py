@@ -509,10 +509,17 @@ class Executor:
         return live.state if live is not None else None
 
     async def checkpoint(
-        self, state: RunState, function: Function, job_id: JobId, generation: int, ops: Sequence[Op], started_at: int
+        self,
+        state: RunState,
+        function: Function,
+        job_id: JobId,
+        generation: int | None,
+        ops: Sequence[Op],
+        started_at: int,
     ) -> CheckpointVerdict:
         """Commit steps of a call that goes on, whoever made it: the job's lease is the fence, not the replica.
 
+        Without a ``generation`` it is whichever lease the job has.
         ``state`` is read from the database, unless the run is warm here.
         """
         live = self._warm.put(state)
@@ -525,7 +532,7 @@ class Executor:
                     if state.run.status.is_final:
                         return CheckpointVerdict.GONE
                     job = state.jobs.get(job_id)
-                    if job is None or job.owner is None or job.generation != generation:
+                    if job is None or job.owner is None or generation not in (None, job.generation):
                         if is_fresh:
                             return CheckpointVerdict.STALE
                         await self._reload(live)
