@@ -30,6 +30,7 @@ from stepwell.engine.core.model import (
     JobKind,
     OpsReply,
     Outcome,
+    RunStatus,
     Start,
     Transition,
     WaitKind,
@@ -389,7 +390,7 @@ class Executor:
         elif job.kind in (JobKind.TIMER, JobKind.WAIT):
             await self._commit(live, job, function, lambda state, _: fire(state, job, at=self._clock.now()))
         elif job.kind.is_guard:
-            if job.kind is JobKind.TIMEOUT:  # another replica may have begun what was left in the queue here
+            if live.state.run.status is RunStatus.QUEUED:  # another replica may have begun it meanwhile
                 async with live.lock:
                     await self._reload(live)
             await self._commit(live, job, function, lambda state, _: guard(state, job, function, at=self._clock.now()))
