@@ -94,3 +94,22 @@ async def test_what_is_skipped_for_its_event_id_takes_no_idempotency_value(store
         reasons = [reason for event in events for reason in (await worker.ingest(event))[0].skipped.values()]
 
     assert reasons == ["duplicate_event_id"]
+
+
+async def test_no_run_is_cancelled_by_the_event_before_its_own_however_many_others_are(
+    store: Store, database: Database
+) -> None:
+    """Those are too many for one transaction; when the rest of them is looked at, the run is there."""
+    worker = await Worker(store).begin(function_of(cancel=[{"event": "b"}]))
+    count = WAITS_ENDED_MAX + 1
+    _, old = await worker.ingest(*(worker.event(number) for number in range(1, count + 1)))
+    worker.now += 1_000
+
+    found, [_, newest] = await worker.ingest(worker.event(count + 1, "b"), worker.event(count + 2))
+    cancelled = [*found.resumed]
+    while found.is_swept:
+        found = await store.submit(SweepRequest(worker.now))
+        cancelled += found.resumed
+
+    assert sorted(cancelled) == sorted(intake.runs[0].id for intake in old)
+    assert database.query("select run_id from wait") == [(newest.runs[0].id,)]

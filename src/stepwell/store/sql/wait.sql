@@ -47,7 +47,8 @@ where wait.kind <> 'signal'
 limit :limit
 
 -- name: wait_sweep
--- Served by wait_match: waits of one path and value, from a place on. A run isn't ended by the event that started it.
+-- Served by wait_match: waits of one path and value, from a place on. A run isn't ended by the event that started it, nor
+-- cancelled by one that came before it in the same millisecond.
 select run_id, job_id, kind, condition, expires_at
 from wait
 where environment = :environment
@@ -57,7 +58,15 @@ where environment = :environment
   and (run_id, job_id) > (:run_id, :job_id)
   and kind <> 'signal'
   and created_at <= :received_at
-  and not exists (select 1 from run where run.id = wait.run_id and run.event_id = :event_id)
+  and not exists (
+    select 1
+    from run
+    where run.id = wait.run_id
+      and (
+        run.event_id = :event_id
+        or (wait.kind = 'cancel' and wait.created_at = :received_at and run.event_id > :event_id)
+      )
+  )
 order by run_id, job_id
 limit :limit
 
