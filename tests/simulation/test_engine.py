@@ -556,3 +556,31 @@ def test_a_run_is_cancelled_by_the_next_event_of_its_kind_and_not_by_its_own(pla
         assert Counter(ended.values()) == {RunStatus.CANCELLED: 4, RunStatus.COMPLETED: 1}
 
     play(scene)
+
+
+def test_a_call_that_waits_for_a_beat_is_not_begun_in_a_drain(play) -> None:
+    """A call that begins late would be broken off by the end of the grace, and made again elsewhere."""
+
+    async def scene(bench: Bench) -> None:
+        await bench.start(function_of())
+        bench.store.is_shared = True  # whoever shares a database must beat, or call nobody
+        assert bench.engine.unready() == "its last beats did not reach the database" or await _silent(bench)
+        run_id = await bench.run_of(1)
+        await asyncio.sleep(1)
+
+        bench.engine.begin_drain()
+        await asyncio.sleep(1)
+        [job] = (await bench.store.load_runs([run_id]))[run_id].jobs.values()
+        assert (job.owner, job.lost_count) == (None, 0)
+        bench.store.is_shared = False  # a beat has come through
+        await asyncio.sleep(1)
+
+        assert bench.calls == []
+
+    play(scene)
+
+
+async def _silent(bench: Bench) -> bool:
+    """Let so much time go by without a beat that this replica may be dead for the others."""
+    await asyncio.sleep(60)
+    return bench.engine.unready() is not None

@@ -397,22 +397,21 @@ class Executor:
         elif job.lost_count >= LOST_ATTEMPTS_MAX:
             at = self._clock.now()
             await self._commit(live, job, function, lambda state, _: fail_lost(state, job, function, at=at))
-        elif self.is_draining:
+        elif await self._may_begin():
+            await (self._fetch if job.kind is JobKind.FETCH else self._call)(live, job, function)
+        else:
             await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job])))
-            self._slots.release(self._lane(job))
+            self._release(job)
             self._queue.inserted(job.partition, job.due_at)
             self._give_room(job)
-        elif job.kind is JobKind.FETCH:
-            await self._fetch(live, job, function)
-        else:
-            await self._call(live, job, function)
 
-    async def _until_it_may_call(self) -> None:
-        while not self._may_call():  # noqa: ASYNC110 - time makes it false, a beat makes it true again
+    async def _may_begin(self) -> bool:
+        """Wait until this replica surely counts as alive, and tell whether it may begin something: not while it drains."""
+        while not self._may_call() and not self.is_draining:  # noqa: ASYNC110 - time makes it false, a beat true
             await asyncio.sleep(_MAY_CALL_POLL_S)
+        return not self.is_draining
 
     async def _call(self, live: LiveRun, job: Job, function: Function) -> None:
-        await self._until_it_may_call()
         started_at = self._clock.now()
         stack_seen = len(live.state.stack)
         try:
@@ -451,7 +450,6 @@ class Executor:
 
     async def _fetch(self, live: LiveRun, job: Job, function: Function) -> None:
         """Make the request of a step. No app is called for it."""
-        await self._until_it_may_call()
         started_at = self._clock.now()
         memo: bytes | None = None
         error: ErrorBody | None = None
