@@ -38,3 +38,29 @@ def test_a_rerun_of_a_batch_is_for_all_of_its_events(play) -> None:
         assert len((await bench.store.load_runs([again.id]))[again.id].events) == 3
 
     play(scene)
+
+
+def test_a_rerun_of_a_singleton_says_that_it_was_skipped(play) -> None:
+    async def scene(bench: Bench) -> None:
+        async def answer(call: OutgoingCall) -> Reply:
+            await asyncio.sleep(10)
+            return result()
+
+        bench.answer = answer
+        await bench.start(function_of(singleton={"mode": "skip"}))
+        first = await bench.run_of(1)
+        await asyncio.sleep(1)
+
+        beside = await bench.engine.rerun(first)
+        await asyncio.sleep(20)
+        after = await bench.engine.rerun(first)
+        await asyncio.sleep(20)
+
+        assert beside is not None
+        assert (beside.status, beside.reason) == (RunStatus.SKIPPED, "singleton")
+        assert (await bench.store.load_runs([beside.id]))[beside.id].run == beside
+        assert after is not None
+        assert await bench.status(after.id) is RunStatus.COMPLETED
+        assert len(bench.calls) == 2
+
+    play(scene)

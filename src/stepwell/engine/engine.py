@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run
+from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run, RunStatus
 from stepwell.engine.core.partition import FETCHES, TIMERS
 from stepwell.engine.core.run import Policy
 from stepwell.engine.core.trigger import Registry, start, start_again
@@ -368,7 +368,10 @@ class Engine:
         return await self._executor.cancel(state, await self.registries.find(state.run), reason)
 
     async def rerun(self, run_id: RunId) -> Run | None:
-        """Start a new run of the same function for the same event. None when there is no run with this id."""
+        """Start a new run of the same function for the same event. None when there is no run with this id.
+
+        It may be skipped, as what it returns says: a singleton runs beside no other.
+        """
         detail = await self.store.load_run(run_id)
         if detail is None:
             return None
@@ -388,7 +391,11 @@ class Engine:
         accepted = await self._take_in(plan)
         if detail.event.id in accepted.result.duplicate:
             return None  # it was pruned meanwhile
-        return accepted.intakes[0].runs[0]
+        run = accepted.intakes[0].runs[0]
+        reason = accepted.result.skipped.get(run.id)
+        if reason is not None:
+            run = msgspec.structs.replace(run, status=RunStatus.SKIPPED, ended_at=run.queued_at, reason=reason)
+        return run
 
     # -- functions ----------------------------------------------------------------------------------------------
 
