@@ -18,7 +18,19 @@ from stepwell.engine.core.model import Job, JobKind, Reply, RunStatus
 from stepwell.engine.core.reply import read_reply
 from stepwell.engine.core.state import RunState
 from stepwell.engine.executor import outgoing_call
-from tests.simulation.app import Boom, Execution, Node, Parallel, Program, SimulatedApp, Sleep, Step
+from tests.simulation.app import (
+    Boom,
+    Execution,
+    Invoke,
+    Node,
+    Parallel,
+    Program,
+    SimulatedApp,
+    Sleep,
+    Step,
+    WaitEvent,
+    WaitSignal,
+)
 from tests.unit.engine.making import Machine, function_of
 
 T = TypeVar("T")
@@ -79,7 +91,7 @@ def read_down(program: Program) -> tuple[bool, dict[str, bool]]:
                 case Parallel(branches):
                     for branch in branches:
                         read(branch)
-                case Sleep():
+                case Sleep() | WaitEvent() | WaitSignal() | Invoke():
                     memo[node.id] = True
                 case Step():
                     memo[node.id] = node.fails < program.max_attempts
