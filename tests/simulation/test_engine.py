@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.model import Function, Reply, RunStatus
@@ -19,7 +20,7 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError, StoreUnavailable
-from stepwell.protocol.ids import ReplicaId, RunId
+from stepwell.protocol.ids import AppId, ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import News, RunFilter
 from stepwell.store.sqlite import SQLiteStore
@@ -584,3 +585,49 @@ async def _silent(bench: Bench) -> bool:
     """Let so much time go by without a beat that this replica may be dead for the others."""
     await asyncio.sleep(60)
     return bench.engine.unready() is not None
+
+
+def test_a_function_that_moves_to_another_app_during_a_call_gives_its_slot_back(play) -> None:
+    async def scene(bench: Bench) -> None:
+        async def answer(_call: OutgoingCall) -> Reply:
+            await asyncio.sleep(3)
+            return result()
+
+        bench.answer = answer
+        await bench.start(function_of())
+        run_id = await bench.run_of(1)
+        await asyncio.sleep(1)
+
+        worker = Worker(bench.store)
+        worker.now = bench.engine.clock.now()
+        await worker.sync("other", msgspec.structs.replace(function_of(), app_id=AppId("other")))
+        await bench.engine.registries.refresh(DEV)
+        await asyncio.sleep(5)
+
+        assert await bench.status(run_id) is RunStatus.COMPLETED
+        assert bench.engine._slots.used == 0
+
+    play(scene)
+
+
+def test_a_sleep_that_cannot_be_ended_fails_its_run_in_the_end(play) -> None:
+    """A bug of ours must not go round for ever."""
+
+    async def scene(bench: Bench) -> None:
+        async def answer(_call: OutgoingCall) -> Reply:
+            return ops(op("Sleep", "s", opts={"duration": "1m"}))
+
+        bench.answer = answer
+        await bench.start(function_of())
+        run_id = await bench.run_of(1)
+        await asyncio.sleep(1)
+        with sqlite3.connect(bench.store._path) as db:
+            db.execute("update job set op = 'nonsense'")
+        bench.engine._executor._warm.drop(run_id)
+        with capture_logs() as logged:
+            await asyncio.sleep(120)
+
+        assert await bench.status(run_id) is RunStatus.FAILED
+        assert {entry["event"] for entry in logged} == {"executor.job_broke"}
+
+    play(scene)

@@ -387,6 +387,9 @@ class Executor:
             self._release(job)
             if job.kind.is_guard:  # it may have come when the run's jobs were gone already
                 await self._until_accepted(lambda: self._store.submit(DropRequest([job.run_id])))
+        elif job.lost_count >= LOST_ATTEMPTS_MAX:
+            at = self._clock.now()
+            await self._commit(live, job, function, lambda state, _: fail_lost(state, job, function, at=at))
         elif job.kind in (JobKind.TIMER, JobKind.WAIT):
             await self._commit(live, job, function, lambda state, _: fire(state, job, at=self._clock.now()))
         elif job.kind.is_guard:
@@ -394,9 +397,6 @@ class Executor:
                 async with live.lock:
                     await self._reload(live)
             await self._commit(live, job, function, lambda state, _: guard(state, job, function, at=self._clock.now()))
-        elif job.lost_count >= LOST_ATTEMPTS_MAX:
-            at = self._clock.now()
-            await self._commit(live, job, function, lambda state, _: fail_lost(state, job, function, at=at))
         elif await self._may_begin():
             await (self._fetch if job.kind is JobKind.FETCH else self._call)(live, job, function)
         else:

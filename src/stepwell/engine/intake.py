@@ -26,6 +26,8 @@ class Registries:
         self._store = store
         self._by_environment: dict[EnvironmentId, Registry] = {}
         self._functions: dict[FunctionId, Function] = {}
+        self._lanes: dict[FunctionId, str] = {}
+        """The app that each function was first seen in: one that moves to another gives back what it had in the first."""
 
     def of(self, environment: EnvironmentId) -> Registry:
         """Return the functions of an environment. Raises ``KeyError`` for one that doesn't exist."""
@@ -46,7 +48,7 @@ class Registries:
     def lane(self, partition: str) -> str:
         """Return what a partition's calls are counted for: the app, or, where no app is called, the partition itself."""
         function = self.of_partition(partition)
-        return function.app_id if function is not None else partition
+        return self._lanes[function.id] if function is not None else partition
 
     def may_lease(self, partition: str) -> bool:
         """Tell whether jobs of a partition may be born leased: only a claim asks for limits."""
@@ -85,6 +87,8 @@ class Registries:
         if current is None or current.revision <= revision:
             self._by_environment[environment] = registry
             self._functions.update(registry.by_id)
+            for function in registry.by_id.values():
+                self._lanes.setdefault(function.id, function.app_id)
         return self._by_environment[environment]
 
 
