@@ -637,8 +637,9 @@ class _Change:
         return (timeout_job(self.run, _FINISH, due_at=due_at, at=self.at),)
 
     def _has_others(self) -> bool:
-        """Tell whether other jobs bring the run on."""
-        return self.state.driver_count - len(self.closed) > 1
+        """Tell whether other jobs bring the run on. Where others had the job meanwhile, it is none of the run's any more."""
+        own = int(self.job.id in self.state.jobs)
+        return self.state.driver_count - len(self.closed) > own
 
     def close_losers(self, op: Op) -> None:
         """Give up steps that have lost a race, as far as nothing of them has begun."""
