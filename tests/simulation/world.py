@@ -505,6 +505,9 @@ class World:
     async def _rest(self) -> None:
         """Wait until everything has ended, then look at all of it."""
         await self.ask(lambda engine: self.sync_all(engine, without="one-cron"))
+        # A wish to pause that was given up, and made again elsewhere, may have been carried out after the function went on.
+        for (id,) in self.query("select id from function where paused_at is not null"):
+            await self.ask(lambda engine, id=FunctionId(id): engine.pause(id, None))
         await asyncio.sleep(SETTLE_S)
         self.promises.compare_warm_runs()
         await self.promises.check_settled()
