@@ -203,12 +203,20 @@ class Batch:
         ended = [
             (job.run_id, job.id, job.owner, job.generation)
             for _, request in accepted
-            if (job := request.transition.job) is not None
+            if (job := request.transition.job) is not None and job.owner is not None
         ]
         gone: set[tuple[str, str]] = set()
         if ended:
             rows = yield Statement("job_end", sorted(ended))
             gone = {(row[0], row[1]) for row in rows}
+        watches = [
+            (job.run_id, job.id, job.generation)
+            for _, request in accepted
+            if (job := request.transition.job) is not None and job.owner is None
+        ]
+        if watches:
+            rows = yield Statement("job_close", sorted(watches))
+            gone |= {(row[0], row[1]) for row in rows}
         going_on = [
             (job.run_id, job.id, job.generation)
             for _, request in accepted
@@ -724,7 +732,8 @@ class Batch:
         )
 
     def _put_setting(self, _index: int, request: SettingRequest) -> Plan:
-        yield Statement("setting_put", parameters={"key": request.key, "value": request.value})
+        name = "setting_keep" if request.is_kept else "setting_put"
+        yield Statement(name, parameters={"key": request.key, "value": request.value})
 
 
 def _has_limits(partition: str) -> bool:

@@ -72,8 +72,8 @@ class IngestRequest(NamedTuple):
 class CommitRequest(NamedTuple):
     """Carry out a transition, with the events that it sends and what these start.
 
-    Lost when ``transition.job`` isn't leased to this replica at its generation any more (the attempt alone is kept,
-    with the outcome ``lost``); stale when the run moved on, or ``revision`` isn't the environment's. A second commit
+    Lost when ``transition.job`` isn't leased to this replica at its generation any more or, where it has no owner, when
+    somebody has begun it (the attempt alone is kept, with the outcome ``lost``); stale when the run moved on, or ``revision`` isn't the environment's. A second commit
     of the same transition is one of the two. ``revision`` is None where no event is sent.
     """
 
@@ -323,6 +323,8 @@ class SettingRequest(NamedTuple):
 
     key: str
     value: str
+    is_kept: bool = False
+    """One that is there already stays."""
     done: Callable[[Result], None] | None = None
 
 
@@ -573,6 +575,10 @@ class Store(Protocol):
 
     async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
         """Return the states of runs, final ones too; ids that aren't there are left out."""
+        ...
+
+    async def ended_runs(self, ids: Sequence[RunId]) -> list[RunId]:
+        """Return those of some runs that have ended."""
         ...
 
     async def leases(self) -> list[Lease]:

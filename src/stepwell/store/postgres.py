@@ -189,6 +189,9 @@ class PostgresStore:
     async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
         return await self._read(lambda: read.load_runs(ids))
 
+    async def ended_runs(self, ids: Sequence[RunId]) -> list[RunId]:
+        return await self._read(lambda: read.ended_runs(ids))
+
     async def leases(self) -> list[Lease]:
         return await self._read(lambda: read.leases(self.replica_id))
 

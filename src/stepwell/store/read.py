@@ -112,6 +112,11 @@ def load_runs(ids: Sequence[RunId]) -> Reading[dict[RunId, RunState]]:
     }
 
 
+def ended_runs(ids: Sequence[RunId]) -> Reading[list[RunId]]:
+    rows = yield Statement("run_versions", [(id,) for id in sorted(set(ids))])
+    return [RunId(row[0]) for row in rows if RunStatus(row[2]).is_final]
+
+
 def has_sweeps() -> Reading[bool]:
     rows = yield Statement("sweep_exists")
     return bool(rows[0][0])

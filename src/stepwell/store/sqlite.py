@@ -191,6 +191,9 @@ class SQLiteStore:
     async def load_runs(self, ids: Sequence[RunId]) -> dict[RunId, RunState]:
         return await self._read(read.load_runs(ids))
 
+    async def ended_runs(self, ids: Sequence[RunId]) -> list[RunId]:
+        return await self._read(read.ended_runs(ids))
+
     async def leases(self) -> list[Lease]:
         return await self._read(read.leases(self.replica_id))
 

@@ -108,6 +108,12 @@ values (:key, :value)
 on conflict (key) do update
 set value = excluded.value
 
+-- name: setting_keep
+-- One that is there already stays: of replicas that make it at once, one has its way.
+insert into setting (key, value)
+values (:key, :value)
+on conflict (key) do nothing
+
 -- name: function_pause
 update function
 set paused_at = :paused_at,
