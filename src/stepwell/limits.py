@@ -80,6 +80,12 @@ TIMERS_AT_ONCE_MAX: Final = 500  # sleeps and waits that one replica ends at onc
 FETCHES_AT_ONCE_MAX: Final = 100  # requests that one replica makes for steps at once
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
 REDIRECTS_MAX: Final = 3
+ENDPOINT_SILENCE_MS: Final = (
+    10 * MINUTE_MS
+)  # after a report of a durable endpoint; then the server calls it (protocol 7.4)
+ENDPOINT_WAIT_S_MAX: Final = 300.0  # for the output of its run (protocol 7.4)
+ENDPOINT_LOOK_S: Final = 2.0  # between looks for ends of runs at other replicas, one for all who wait
+ENDPOINT_TOKEN_S: Final = 3_600  # how long a token for the output is good (protocol 7.4)
 
 # Requests for steps (protocol 4.8); an answer is bounded as a step's output.
 FETCH_TIMEOUT_MS: Final = 15 * MINUTE_MS  # with all redirects; clients of models' providers wait for 10 minutes

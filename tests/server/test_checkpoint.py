@@ -263,21 +263,6 @@ async def test_a_malformed_checkpoint_says_what_is_wrong(path: str, body: bytes,
     assert answer.json()["error"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/v1/checkpoint"),
-        ("POST", f"/v1/checkpoint/{UNKNOWN}/steps"),
-        ("GET", f"/v1/checkpoint/{UNKNOWN}/output"),
-        ("GET", f"/v1/http/runs/{UNKNOWN}/output"),
-    ],
-)
-async def test_durable_endpoints_are_said_not_to_be_there(method: str, path: str, world: World) -> None:
-    answer = await world.client.request(method, path)
-
-    assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
-
-
 @pytest.mark.parametrize("path", ["/v1/signals", f"/v1/checkpoint/{UNKNOWN}/async", "/v1/checkpoint"])
 async def test_in_production_the_signing_key_is_asked_for(path: str, production: World) -> None:
     refused = await production.client.post(path, content=b"{}")

@@ -138,12 +138,12 @@ class World:
 
 @asynccontextmanager
 async def running(
-    folder: Path, settings: Settings = DEV, *, store: Store | None = None, **context: Any
+    folder: Path, settings: Settings = DEV, *, store: Store | None = None, apps: FakeApps | None = None, **context: Any
 ) -> AsyncGenerator[World]:
     """Run a server on a database in ``folder``, or on another ``store``."""
     clock = Clock(lambda: T0)
     ids = IdSource(clock.now)
-    apps, signals = FakeApps(), Signals()
+    apps, signals = apps or FakeApps(), Signals()
     engine = Engine(
         store or SQLiteStore(folder / "stepwell.db", ReplicaId(ids()), is_durable=False),
         apps,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
+from stepwell.engine.core.endpoint import begin, is_endpoint
 from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run, RunStatus
 from stepwell.engine.core.partition import FETCHES, TIMERS
 from stepwell.engine.core.run import Policy
 from stepwell.engine.core.trigger import Registry, start, start_again
+from stepwell.engine.endings import Endings
 from stepwell.engine.executor import CheckpointVerdict, Executor, Fetching
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
@@ -27,7 +29,8 @@ from stepwell.engine.watch import NoWatcher, Watcher
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import CALLS_PER_APP_MAX, FETCHES_AT_ONCE_MAX, TAKE_OVER_S, TIMERS_AT_ONCE_MAX
 from stepwell.protocol.checkpoint import Checkpoint
-from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.protocol.ids import AppId, EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.protocol.ops import Op
 from stepwell.store.interface import (
     Fenced,
     IngestRequest,
@@ -93,6 +96,7 @@ class Engine:
         self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
         self._janitor = Janitor(store, self.clock, environment, retention) if retention is not None else None
         self.reconciler = Reconciler(store, self.clock, self.registries, inserted=self._revived, look=self._look_at_all)
+        self.endings = Endings(self._ended_elsewhere)
         self._is_reconciling = is_reconciling
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,6 +123,7 @@ class Engine:
             self._scheduler,
             lambda: self._membership.may_call,
             self._fetcher,
+            self.endings,
         )
         self._working: asyncio.Task[None] | None = None
 
@@ -152,6 +157,7 @@ class Engine:
         """Claim no more, let calls under way finish for ``grace_s``, leave the rest to others, commit and close."""
         self.begin_drain()
         await self._executor.drain(grace_s)
+        await self.endings.stop()
         await self._cancel([*self._tasks, *([self._working] if self._working is not None else [])])
         try:
             async with asyncio.timeout(_LEAVE_S_MAX):
@@ -359,6 +365,31 @@ class Engine:
         ran_ms = max(0, sent.ts - sent.request_started_at) if sent.request_started_at else 0
         lease = int(generation) if generation else None
         return await self._executor.checkpoint(state, function, JobId(job), lease, sent.steps, now - ran_ms)
+
+    async def begin_in_app(self, run_id: RunId, data: bytes, function: Function) -> bool:
+        """Store a run of a durable endpoint that has begun in the app (protocol 7.4); False when it is there already.
+
+        ``data`` is that of its event, in canonical form. It has done nothing yet: ``report`` follows.
+        """
+        accepted = await self._take_in(
+            lambda registry, now: [begin(run_id, data, function, registry, now=now, new_id=self.ids)]
+        )
+        return EventId(run_id) not in accepted.result.duplicate
+
+    async def report(self, run_id: RunId, ops: Sequence[Op], *, request_version: int = 2) -> CheckpointVerdict:
+        """Store what the app reports of a run that began there, and go on with what it asks for (protocol 7.4)."""
+        state = self._executor.warm_state(run_id)
+        if state is None:
+            state = (await self.store.load_runs([run_id])).get(run_id)
+        if state is None:
+            return CheckpointVerdict.GONE
+        function = await self.registries.find(state.run)
+        if not is_endpoint(function):
+            return CheckpointVerdict.STALE
+        return await self._executor.report(state, function, ops, request_version)
+
+    async def _ended_elsewhere(self, ids: Collection[RunId]) -> Collection[RunId]:
+        return () if self._membership.is_alone else await self.store.ended_runs(list(ids))
 
     async def cancel(self, run_id: RunId, *, reason: str = "api") -> bool | None:
         """Cancel a run. None when there is none with this id, False when it had ended already."""

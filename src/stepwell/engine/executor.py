@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
+from stepwell.engine.core.endpoint import called_request, is_endpoint, report
 from stepwell.engine.core.fetch import Fetched, FetchFailed, FetchRequest, fetch_failed, read_fetch
 from stepwell.engine.core.model import (
     Attempt,
@@ -50,16 +51,17 @@ from stepwell.engine.core.run import (
     settle_fetch,
 )
 from stepwell.engine.core.state import RunState
+from stepwell.engine.endings import Endings
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries, take_in
 from stepwell.engine.slots import Slots
-from stepwell.engine.transport import OutgoingCall, Transport
+from stepwell.engine.transport import EndpointRequest, OutgoingCall, Transport
 from stepwell.engine.watch import Watcher
 from stepwell.errors import FetchError, StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import LOST_ATTEMPTS_MAX, MIB, USE_API_BYTES
 from stepwell.protocol.call import call_body
 from stepwell.protocol.ids import JobId, RunId
-from stepwell.protocol.ops import Op, OpCode
+from stepwell.protocol.ops import ENDS, Op, OpCode
 from stepwell.store.interface import (
     Claimed,
     CommitRequest,
@@ -208,11 +210,12 @@ class Executor:
         queue: Queue,
         may_call: Callable[[], bool],
         fetcher: Fetching | None = None,
+        endings: Endings | None = None,
     ) -> None:
         self._store, self._transport, self._clock, self._ids = store, transport, clock, ids
         self._slots, self._registries, self._policy = slots, registries, policy
         self._watcher, self._queue, self._may_call = watcher, queue, may_call
-        self._fetcher = fetcher
+        self._fetcher, self._endings = fetcher, endings
         self._warm = WarmRuns()
         self._held: set[tuple[str, str, int]] = set()
         self._disowned: set[tuple[str, str, int]] = set()
@@ -565,6 +568,49 @@ class Executor:
         finally:
             live.users -= 1
 
+    async def report(
+        self, state: RunState, function: Function, ops: Sequence[Op], request_version: int
+    ) -> CheckpointVerdict:
+        """Commit what the app reports of a run that began there (``core/endpoint.py``), and take up what it asks for.
+
+        ``state`` is read from the database, unless the run is warm here.
+        """
+        live = self._warm.put(state)
+        live.users += 1
+        policy = self._policy
+        try:
+            async with live.lock:
+                while not live.state.run.status.is_final:
+                    transition = report(
+                        live.state,
+                        ops,
+                        request_version=request_version,
+                        at=self._clock.now(),
+                        chance=self._ids.chance.random(),
+                        function=function,
+                        policy=policy,
+                    )
+                    if transition is None:
+                        return CheckpointVerdict.COMMITTED
+                    request = self._request(live, None, function, transition)
+                    try:
+                        result = await self._store.submit(request)
+                    except StoreError:
+                        self._give_back(request)
+                        raise
+                    if result.verdict is Verdict.COMMITTED:
+                        return CheckpointVerdict.COMMITTED
+                    self._give_back(request)
+                    if result.verdict is Verdict.CONFLICT:
+                        signals = frozenset(wait.name for wait in transition.waits if wait.kind is WaitKind.SIGNAL)
+                        policy = policy._replace(conflicting=signals)
+                    else:
+                        await self._reload(live)
+                is_told_again = live.state.run.status is RunStatus.COMPLETED and any(op.code in ENDS for op in ops)
+                return CheckpointVerdict.COMMITTED if is_told_again else CheckpointVerdict.GONE
+        finally:
+            live.users -= 1
+
     async def _commit(
         self,
         live: LiveRun,
@@ -709,6 +755,8 @@ class Executor:
         self._warm.grew(live, live.state.memo_bytes - before)
         if transition.is_final:
             self._warm.drop(transition.run.id)
+            if self._endings is not None:
+                self._endings.tell(transition.run.id)
         for follow_up in transition.jobs:
             if job is not None and live.following is None and (follow_up.run_id, follow_up.id) in result.leased:
                 live.following = follow_up
@@ -784,7 +832,8 @@ class Executor:
 
     def _give_back(self, request: CommitRequest) -> None:
         """Give back the slots that a commit reserved: all but the one of the job that it ends."""
-        heir = self._heir(request.transition, request.transition.job)
+        ended = request.transition.job
+        heir = self._heir(request.transition, ended) if ended is not None and ended.owner is not None else None
         for job in request.transition.jobs:
             if job.owner is not None and job is not heir:
                 self._slots.release(self._lane(job))
@@ -861,6 +910,8 @@ async def _refused(error: StoreError, tries: int) -> None:
 
 def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
     """Join the call that a job stands for from the state of its run."""
+    if is_endpoint(function):
+        return _endpoint_call(state, job, function)
     run = state.run
     is_large = state.size_bytes > USE_API_BYTES
     request_id = f"{run.id}.{attempt_id(job)}"
@@ -890,6 +941,25 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         request_id=request_id,
         request_version=run.request_version,
         body=body,
+    )
+
+
+def _endpoint_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
+    """Repeat the request that a run of a durable endpoint began with (protocol 7.4)."""
+    run = state.run
+    request = called_request(state.event, function)
+    return OutgoingCall(
+        url=request.url,
+        step_id=job.step_id,
+        run_id=run.id,
+        request_id=f"{run.id}.{attempt_id(job)}",
+        request_version=run.request_version,
+        body=request.content,
+        endpoint=EndpointRequest(
+            method=request.method,
+            content_type=request.content_type,
+            is_plan_forced=state.must_plan if job.kind is JobKind.DISCOVER else run.is_plan_forced,
+        ),
     )
 
 

@@ -19,6 +19,7 @@ EVENT_ID_SEED: Final = "X-Inngest-Event-Id-Seed"
 RUN_ID: Final = "X-Run-ID"
 REQUEST_ID: Final = "X-Request-ID"
 STEP_ID: Final = "X-Inngest-Step-ID"
+FORCE_STEP_PLAN: Final = "X-Inngest-Force-Step-Plan"
 
 ANSWERED: Final = {
     name.lower(): name for name in (SDK, REQ_VERSION, SDK_HANDLED, SIGNATURE, SYNC_KIND, NO_RETRY, RETRY_AFTER)

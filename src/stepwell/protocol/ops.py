@@ -36,6 +36,9 @@ class OpCode(StrEnum):
 
 _BY_NAME: Final = {code.value.lower(): code for code in OpCode}
 
+ENDS: Final = frozenset((OpCode.RUN_COMPLETE, OpCode.SYNC_RUN_COMPLETE))
+"""The function has returned; the second spelling is that of runs which began in the app (protocol 7.4)."""
+
 RACE: Final = "race"
 """The value of ``opts.parallelMode`` that makes each op of a group trigger its own discovery (protocol 4.10)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -45,16 +45,6 @@ async def post_checkpoint(context: Context, request: Request) -> Response:
             )
         case CheckpointVerdict.GONE:
             raise ApiError(404, "run_not_found", "there is no such run, or it has ended")
-
-
-async def refuse_sync(_context: Context, _request: Request) -> NoReturn:
-    """Say that runs which start in the app itself ("durable endpoints", protocol 7.4) aren't served."""
-    raise ApiError(
-        501,
-        "not_implemented",
-        "runs that an app starts by itself (durable endpoints) are not served here:"
-        " send an event, and answer the call that follows",
-    )
 
 
 def _decode(body: bytes) -> Checkpoint:

@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from stepwell.engine.core.model import App
 from stepwell.engine.transport.client import Client
 from stepwell.errors import StoreError
 from stepwell.limits import SYNC_TIMEOUT_MS
 from stepwell.protocol import headers as names
+from stepwell.protocol.endpoint import ENDPOINT
 from stepwell.protocol.sync import plain_url
 from stepwell.server.context import Context
 from stepwell.server.sync import SyncOutcome, new_client, sync_url
@@ -127,7 +129,7 @@ class Discovery:
     async def _watch_registered(self) -> None:
         """Poll what is registered over HTTP."""
         apps = await self._context.engine.store.load_apps(self._context.engine.environment)
-        urls = {app.url for app in apps if app.archived_at is None and app.transport == "http"}
+        urls = {app.url for app in apps if _is_polled(app)}
         for url in urls:
             self._watched.setdefault(url, _Watched(url, is_registered=True))
         for url, watched in list(self._watched.items()):
@@ -203,6 +205,11 @@ class Discovery:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _is_polled(app: App) -> bool:
+    """Tell whether an app can be asked for its functions. Those of durable endpoints are made when they are used."""
+    return app.archived_at is None and app.transport == "http" and app.framework != ENDPOINT
 
 
 async def _is_app(url: str, client: Client) -> bool:

@@ -24,13 +24,14 @@ from stepwell.protocol.duration import time_text
 from stepwell.protocol.event import INTERNAL_PREFIX, NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
 from stepwell.protocol.sync import plain_url
+from stepwell.server import endpoint_runs
 from stepwell.server.api.endpoint import decode_body
 from stepwell.server.api.events import find_event
 from stepwell.server.api.functions import Invocation, invoke
 from stepwell.server.api.page import PAGE_ROWS, is_ulid, read_cursor, read_instant
 from stepwell.server.api.runs import find_run
 from stepwell.server.auth import check_bearer
-from stepwell.server.checkpoint import post_checkpoint, refuse_sync
+from stepwell.server.checkpoint import post_checkpoint
 from stepwell.server.context import ApiError, Context, json_response, read_body
 from stepwell.server.register import remove_app
 from stepwell.store.interface import EventFilter, RunFilter
@@ -64,10 +65,8 @@ def routes(context: Context) -> list[BaseRoute]:
         ("/v1/runs/{id}/jobs", {"GET": list_jobs}),
         ("/v1/apps/{app:path}/functions", {"GET": list_functions}),
         ("/v1/signals", {"POST": post_signal}),
-        ("/v1/checkpoint", {"POST": refuse_sync}),
-        ("/v1/checkpoint/{id}/steps", {"POST": refuse_sync}),
-        ("/v1/checkpoint/{id}/output", {"GET": refuse_sync}),
-        ("/v1/http/runs/{id}/output", {"GET": refuse_sync}),
+        ("/v1/checkpoint", {"POST": endpoint_runs.post_run}),
+        ("/v1/checkpoint/{id}/steps", {"POST": endpoint_runs.post_steps}),
         ("/invoke/{slug:path}", {"POST": post_invoke}),
         ("/fn/remove", {"DELETE": delete_app}),
     ]
@@ -76,15 +75,24 @@ def routes(context: Context) -> list[BaseRoute]:
         for path, methods in table
         for method, handler in methods.items()
     ]
+    made += [
+        Route(path, _answering(context, endpoint_runs.get_output, is_open=True), methods=["GET"])
+        for path in ("/v1/checkpoint/{id}/output", "/v1/http/runs/{id}/output")
+    ]
     if context.settings.is_dev:
         made.append(Route("/dev", _answering(context, get_dev)))
     return made
 
 
-def _answering(context: Context, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _answering(
+    context: Context, handler: Handler, *, is_open: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route that asks for the signing key, unless it ``is_open``: then it looks after that itself."""
+
     async def answer(request: Request) -> Response:
         try:
-            check_bearer(context, request)
+            if not is_open:
+                check_bearer(context, request)
             return await handler(context, request)
         except ApiError as error:
             return refused(error.status, error.message, error.code)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stepwell.engine.core.condition import condition_text
+from stepwell.engine.core.endpoint import is_watch
 from stepwell.engine.core.expression import Expression, to_key
 from stepwell.engine.core.flow import throttle
 from stepwell.engine.core.model import (
@@ -59,6 +60,7 @@ class ReasonKind(StrEnum):
     """What something open in a run waits for."""
 
     CALL = "call"  # the app is called
+    APP = "app"  # the app works on a run that began there
     FETCH = "fetch"  # the server makes a request
     TIMER = "timer"
     EVENT = "event"
@@ -371,6 +373,15 @@ def _in_progress(job: Job, owner: ReplicaId, around: Surroundings) -> Reason:
 
 
 def _not_due(job: Job, standing: Standing, around: Surroundings, now: int) -> Reason:
+    if is_watch(job):
+        return Reason(
+            kind=ReasonKind.APP,
+            text=f"app {around.app!r} works on it by itself; if it says no more until {_when(job.due_at, now)},"
+            " the server calls it",
+            release="a report of the app",
+            since=job.created_at,
+            until=job.due_at,
+        )
     if job.attempt == 0:
         return Reason(
             kind=ReasonKind.LATER,

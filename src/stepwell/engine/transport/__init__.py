@@ -7,6 +7,14 @@ from typing import NamedTuple, Protocol
 from stepwell.engine.core.model import Reply
 
 
+class EndpointRequest(NamedTuple):
+    """How a durable endpoint is called (protocol 7.4): as it was by whoever began the run."""
+
+    method: str
+    content_type: str
+    is_plan_forced: bool
+
+
 class OutgoingCall(NamedTuple):
     """One request to the user's code."""
 
@@ -17,6 +25,8 @@ class OutgoingCall(NamedTuple):
     request_id: str
     request_version: int
     body: bytes
+    endpoint: EndpointRequest | None = None
+    """Of a durable endpoint: ``url`` and ``body`` are those of its request; it fetches the run's state itself."""
 
 
 class Transport(Protocol):

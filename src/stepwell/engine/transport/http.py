@@ -11,13 +11,14 @@ from typing import Final
 from stepwell.engine.clock import real_ms
 from stepwell.engine.core.model import Reply
 from stepwell.engine.core.reply import read_reply, server_error, too_large
-from stepwell.engine.transport import OutgoingCall
+from stepwell.engine.transport import EndpointRequest, OutgoingCall
 from stepwell.engine.transport.client import Client, TooManyRedirects, plain
 from stepwell.engine.transport.connection import NotHttp, TooLarge
 from stepwell.engine.transport.dial import ConnectTimeout
-from stepwell.engine.transport.target import call_target, shown_url, step_in_url
+from stepwell.engine.transport.target import call_target, shown_url, step_in_url, target_of
 from stepwell.limits import CALL_CONNECT_TIMEOUT_MS, CALL_TIMEOUT_MS
 from stepwell.protocol import headers as names
+from stepwell.protocol.endpoint import signed_content
 from stepwell.protocol.signature import sign
 
 OFF_LOOP_BYTES: Final = 256 * 1024
@@ -55,12 +56,17 @@ class HttpTransport:
         assert client is not None, "the transport isn't started"
         shown = shown_url(call.url)
         try:
-            target = call_target(call.url)
+            if call.endpoint is None:
+                target = call_target(call.url)
+                method, path, fields = "POST", target.path + step_in_url(call.step_id), self._fields(call)
+            else:
+                target = target_of(call.url)
+                method, path, fields = call.endpoint.method, target.path, self._endpoint_fields(call, call.endpoint)
             status, answered, body, _ = await client.exchange(
-                "POST",
+                method,
                 target,
-                target.path + step_in_url(call.step_id),
-                self._fields(call),
+                path,
+                fields,
                 call.body,
                 deadline=client.pool.time() + CALL_TIMEOUT_MS / 1000,
                 follows=_FOLLOWED,
@@ -95,6 +101,22 @@ class HttpTransport:
         if self._signing_key is not None:
             fields += f"{names.SIGNATURE}: {sign(self._signing_key, call.body, real_ms() // 1000)}\r\n"
         return fields
+
+    def _endpoint_fields(self, call: OutgoingCall, request: EndpointRequest) -> str:
+        """Make the fields of a call to a durable endpoint. It knows the server by them: all are there, without a key, too."""
+        content = signed_content(request.method, call.body)
+        fields = {
+            "User-Agent": "Inngest",
+            names.REQ_VERSION: str(call.request_version),
+            names.RUN_ID: call.run_id,
+            names.REQUEST_ID: call.request_id,
+            names.STEP_ID: call.step_id,
+            names.FORCE_STEP_PLAN: "true" if request.is_plan_forced else "false",
+            names.SIGNATURE: sign(self._signing_key or "", content, real_ms() // 1000),
+        }
+        if request.content_type:
+            fields["Content-Type"] = request.content_type
+        return "".join(f"{name}: {plain(value)}\r\n" for name, value in fields.items())
 
 
 def _why(error: Exception) -> str:

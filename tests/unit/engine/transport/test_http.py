@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stepwell.engine.core.model import ErrorReply, OpsReply, ResultReply
-from stepwell.engine.transport import OutgoingCall
+from stepwell.engine.transport import EndpointRequest, OutgoingCall
 from stepwell.engine.transport import http as transport_module
 from stepwell.engine.transport.http import HttpTransport
 from stepwell.limits import REPLY_BYTES_MAX
@@ -73,6 +73,54 @@ async def test_a_call_is_the_request_of_the_protocol(transport: HttpTransport) -
         "Content-Length": "7",
     }
     assert request.body == b'{"a":1}'
+
+
+ENDPOINT = EndpointRequest(method="PUT", content_type="application/json", is_plan_forced=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "method", "body", "signed"),
+    [
+        (KEY, "PUT", b'{ "b": 1.0, "a": 2 }', b'{"a":2,"b":1}'),  # as an SDK writes what it has parsed
+        (KEY, "POST", b'"x"', b"x"),
+        (KEY, "POST", b"a=1", b"a=1"),
+        (KEY, "POST", b"", b""),
+        (KEY, "DELETE", b'{"a":1}', b""),
+        (None, "GET", b"", b""),
+    ],
+)
+async def test_an_endpoint_is_called_as_it_was(key: str | None, method: str, body: bytes, signed: bytes) -> None:
+    transport = HttpTransport(signing_key=key)
+    await transport.start()
+    async with serving(says(response())) as peer:
+        call = call_to(peer.url("/orders?a=1&stepId=x"), step_id="86f7", body=body)
+        await transport.call(call._replace(endpoint=ENDPOINT._replace(method=method), request_version=2))
+
+        request = peer.requests[0]
+    await transport.stop()
+    signature = request.fields.pop("X-Inngest-Signature")
+    request.fields.pop("Content-Length", None)
+    assert (request.line, request.body) == (f"{method} /orders?a=1&stepId=x HTTP/1.1", body)
+    assert request.fields == {
+        "Host": f"127.0.0.1:{peer.port}",
+        "Content-Type": "application/json",
+        "User-Agent": "Inngest",
+        "X-Inngest-Req-Version": "2",
+        "X-Run-ID": "run",
+        "X-Request-ID": "request",
+        "X-Inngest-Step-ID": "86f7",
+        "X-Inngest-Force-Step-Plan": "true",
+    }
+    # An SDK knows the server by its signature, even where nobody checks that.
+    assert key is None or verify([key], signed, signature, int(time.time())) == key
+
+
+async def test_nothing_in_an_endpoints_request_adds_a_line(transport: HttpTransport) -> None:
+    async with serving(says(response())) as peer:
+        evil = ENDPOINT._replace(content_type="a\r\nX-Evil: 1")
+        reply = await failure(transport, call_to(peer.url())._replace(endpoint=evil))
+
+        assert (reply.code, peer.requests) == ("http_unreachable", [])
 
 
 async def test_a_call_is_signed_if_there_is_a_key() -> None:
