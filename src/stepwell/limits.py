@@ -80,9 +80,7 @@ TIMERS_AT_ONCE_MAX: Final = 500  # sleeps and waits that one replica ends at onc
 FETCHES_AT_ONCE_MAX: Final = 100  # requests that one replica makes for steps at once
 SYNC_TIMEOUT_MS: Final = 10 * SECOND_MS  # protocol 3.8
 REDIRECTS_MAX: Final = 3
-ENDPOINT_SILENCE_MS: Final = (
-    10 * MINUTE_MS
-)  # after a report of a durable endpoint; then the server calls it (protocol 7.4)
+ENDPOINT_SILENCE_MS: Final = 10 * MINUTE_MS  # of an app that works on a run by itself; then the server calls it
 ENDPOINT_WAIT_S_MAX: Final = 300.0  # for the output of its run (protocol 7.4)
 ENDPOINT_LOOK_S: Final = 2.0  # between looks for ends of runs at other replicas, one for all who wait
 ENDPOINT_TOKEN_S: Final = 3_600  # how long a token for the output is good (protocol 7.4)

@@ -12,6 +12,7 @@ import pytest
 
 from stepwell.limits import ENDPOINT_SILENCE_MS
 from tests.e2e.harness import App, Mode, Server, eventually
+from tests.postgres import Postgres
 from tests.sdks.world import node_with
 
 PROGRAM: Final = Path(__file__).parent / "ts" / "endpoints.mjs"
@@ -20,8 +21,8 @@ PROGRAM: Final = Path(__file__).parent / "ts" / "endpoints.mjs"
 class EndpointWorld:
     """A server, and an app with durable endpoints that was never registered."""
 
-    def __init__(self, folder: Path, mode: Mode, *words: str) -> None:
-        self.server = Server(folder, mode, "--retry-interval", "1")
+    def __init__(self, folder: Path, mode: Mode, *words: str, db: str | None = None) -> None:
+        self.server = Server(folder, mode, "--retry-interval", "1", db=db)
         argv = [node_with("inngest"), str(PROGRAM), "{port}", *words]
         self.app = App(folder, argv, self.server.app_environment, name="endpoints")
 
@@ -100,6 +101,47 @@ def test_an_endpoint_that_fails_for_good_says_so(served: EndpointWorld) -> None:
     answer = served.post("/broken")
 
     assert (answer.status_code, answer.json()["message"]) == (500, "for good")
+
+
+def test_a_caller_may_get_a_token_instead(served: EndpointWorld) -> None:
+    number = next(_NUMBERS)
+    told = served.post("/sleep?answer=token", {"id": number})
+    assert told.status_code == 200, told.text
+    id, token = told.json()["run_id"], told.json()["token"]
+
+    answers = [
+        served.server.http.get(path, params={"token": token}, timeout=60.0)
+        for path in (f"/v1/checkpoint/{id}/output", f"/v1/http/runs/{id}/output")
+    ]
+
+    assert [answer.json()["id"] for answer in answers] == [number, number]
+    refused = served.server.http.get(f"/v1/checkpoint/{id}/output", params={"token": token[:-2]})
+    assert refused.status_code == 401
+
+
+def test_the_output_is_answered_by_a_replica_that_the_app_does_not_know(tmp_path: Path, postgres: Postgres) -> None:
+    with (
+        postgres.database() as url,
+        EndpointWorld(tmp_path, "start", db=url) as world,
+        Server(tmp_path, "start", name="other", db=url) as other,
+    ):
+        told = world.post("/sleep?answer=token", {"id": 1}).json()
+
+        answer = other.http.get(f"/v1/http/runs/{told['run_id']}/output", params={"token": told["token"]}, timeout=60.0)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, 1)
+
+
+def test_a_run_that_the_sdk_only_refuses_fails_by_the_servers_call(tmp_path: Path) -> None:
+    with EndpointWorld(tmp_path, "dev") as world:
+        assert world.post("/refuses").status_code == 400
+        [run] = world.runs()
+        assert run["status"] == "running"
+
+        world.server.api("/skip", method="POST", json={"duration": f"{ENDPOINT_SILENCE_MS}ms"})
+
+        ended = world.server.api(f"/runs/{run['id']}")
+        assert (ended["status"], ended["output"]["message"]) == ("failed", "for good")
 
 
 def test_a_run_goes_on_when_its_app_was_killed_in_the_middle(tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ function client(options) {
   return new Inngest({ id: "api", endpointAdapter: endpointAdapter.withOptions(options) });
 }
 
-const redirecting = client({ asyncResponse: "redirect" });
-
 const endpoints = {
   "/steps": async (request) => {
     const order = await request.json();
@@ -48,6 +46,10 @@ const endpoints = {
     await step.sleep("nap", "1s");
     throw new NonRetriableError("for good");
   },
+  "/refuses": async () => {
+    await step.run("a", () => 1);
+    throw new NonRetriableError("for good");
+  },
   "/dies": async () => {
     const a = await step.run("a", () => 1);
     const b = await step.run("b", () => {
@@ -62,7 +64,9 @@ const endpoints = {
 function copying(handler) {
   return (request) => {
     const copy = request.clone();
-    return redirecting.endpoint(() => handler(copy))(request);
+    // The adapter keeps the options that it was given last, whatever the client: so each request gives its own.
+    const asyncResponse = new URL(request.url).searchParams.get("answer") ?? "redirect";
+    return client({ asyncResponse }).endpoint(() => handler(copy))(request);
   };
 }
 
