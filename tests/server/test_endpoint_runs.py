@@ -14,7 +14,8 @@ import pytest
 from stepwell.engine.core.model import Reply
 from stepwell.engine.transport import OutgoingCall
 from stepwell.limits import ENDPOINT_SILENCE_MS, ENDPOINT_TOKEN_S
-from stepwell.protocol.ids import COMPLETE, step_hash
+from stepwell.protocol.canonical import encode
+from stepwell.protocol.ids import COMPLETE, RunId, step_hash
 from stepwell.protocol.ops import Op
 from stepwell.protocol.signature import bearer
 from stepwell.server.token import is_token_for, make_token
@@ -131,6 +132,19 @@ async def test_a_run_begins_once(world: World) -> None:
     other = await begin(world, ran("b"), data={"path": "/other"})
 
     assert [(answer.status_code, answer.json()["code"]) for answer in (again, other)] == [(409, "run_exists")] * 2
+
+
+async def test_a_run_of_which_the_server_stored_the_beginning_alone_is_taken_up_when_it_is_sent_again(
+    world: World,
+) -> None:
+    await begun(world, complete(ANSWER), run_id=RUN[:-1] + "2")
+    [function] = world.engine.registry.by_slug.values()
+    assert await world.engine.begin_in_app(RunId(RUN), encode(DATA), function)
+
+    answers = [await begin(world, ran("a", 1)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert (await world.client.get(f"/v0/runs/{RUN}/actions")).json() == {step_hash("a"): {"data": 1}}
 
 
 async def test_a_sleep_hands_the_run_to_the_server_which_repeats_the_request(world: World) -> None:
@@ -349,7 +363,7 @@ async def test_in_production_reports_need_the_key_and_outputs_the_token(producti
     assert (await output(production, told["token"])).text == "hi"
 
 
-async def test_two_functions_with_the_trigger_start_as_well(world: World) -> None:
+async def test_functions_with_the_trigger_start_as_well(world: World) -> None:
     await world.register("f", f={"triggers": [{"event": "inngest/http.request"}]})
     replies(world, result("f"))
 
