@@ -158,9 +158,10 @@ class Account:
         world = self._world
         names = dict(world.query("select id, slug from function"))
         starts: dict[tuple[str, object, str], list[int]] = {}
-        for id, function_id, status, body, received_at, original, is_batch in world.query(
+        delayed: set[tuple[str, object, str]] = set()
+        for id, function_id, status, body, received_at, original, is_batch, event_id in world.query(
             "select run.id, run.function_id, run.status, event.body, event.received_at,"
-            " run.original_run_id, run.is_batch from run join event on event.id = run.event_id"
+            " run.original_run_id, run.is_batch, event.id from run join event on event.id = run.event_id"
         ):
             program, data = world.app.programs[names[function_id]], json.loads(body)["data"]
             is_gathered = is_batch or "debounce" in program.flow or "batchEvents" in program.flow
@@ -174,7 +175,11 @@ class Account:
                         starts.setdefault((program.slug, key, name), []).append(world.promises.starts[id])
                 elif status != "skipped" and original is None and not is_gathered:
                     starts.setdefault((program.slug, key, name), []).append(received_at)
+                    if event_id in world.delayed:
+                        delayed.add((program.slug, key, name))
         for (slug, key, name), times in starts.items() if world.is_steady else ():
+            if (slug, key, name) in delayed:  # when they counted is known to the database alone
+                continue
             rule = world.app.programs[slug].flow[name]
             count_max, period_ms = 1, DAY_MS
             if name == "throttle":

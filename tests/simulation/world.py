@@ -111,6 +111,8 @@ class World:
         self.app = SimulatedApp(self.programs, self.promises.began, self.fail, self._checkpoint)
         self.database = Database(self)
         self.trouble = Trouble(self)
+        self.delayed: set[EventId] = set()
+        """Events that were stored some time after they had come; what they start counts from then."""
         self.replicas: list[Replica] = []
         """All that live, in whatever state."""
         self._numbers = itertools.count(1)
@@ -439,7 +441,10 @@ class World:
             await engine.ingest([event])
             return event
 
+        began = self.loop.time()
         self.accepted[id] = await self.ask(ingest)
+        if self.loop.time() - began > 1:
+            self.delayed.add(id)
         self.tell("acknowledged", event=name, id=id[-6:], own_id=own_id)
 
     async def _signal(self) -> None:
@@ -507,7 +512,7 @@ class World:
         await self.ask(lambda engine: self.sync_all(engine, without="one-cron"))
         # A wish to pause that was given up, and made again elsewhere, may have been carried out after the function went on.
         for (id,) in self.query("select id from function where paused_at is not null"):
-            await self.ask(lambda engine, id=FunctionId(id): engine.pause(id, None))
+            await self.ask(lambda engine, id=id: engine.pause(id, None))
         await asyncio.sleep(SETTLE_S)
         self.promises.compare_warm_runs()
         await self.promises.check_settled()

@@ -34,7 +34,7 @@ async def test_what_was_committed_is_there_after_a_restart(worker: Worker, datab
     state = await again.state(run.id)
     assert (state.run, state.memo, state.jobs) == (before.run, before.memo, before.jobs)
     assert list(again.registry.by_slug) == ["app-f"]
-    assert await again.store.next_due(await again.store.partitions()) == [(QUEUE, T0), (TIMERS, T0 + 3_600_000)]
+    assert await again.store.next_due(await again.store.partitions()) == [(TIMERS, T0 + 3_600_000)]
 
 
 async def test_jobs_of_the_dead_are_released_with_a_new_generation_and_their_attempts_kept_as_lost(

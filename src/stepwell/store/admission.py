@@ -25,10 +25,11 @@ SINGLETON: Final = "singleton"
 
 
 class Asked(NamedTuple):
-    """A start with its event."""
+    """A start with its event, and the time at which it is asked: what was kept waiting by an outage counts from then."""
 
     event: Event
     start: Start
+    at: int
     is_again: bool = False
     """The event is an old one, which is started again: its id is no reason to skip."""
 
@@ -131,7 +132,7 @@ def _limit_rates(asked: Sequence[Asked], admitted: Admitted) -> Generator[Statem
     expiries: dict[str, int] = {}
     for one, rate in limited:
         key = _rate_key(one.start)
-        at = one.event.received_at
+        at = one.at
         states[key], is_admitted = rate_limit(states.get(key), limit=rate.limit, period_ms=rate.period_ms, now=at)
         expiries[key] = rate_expiry(states[key], period_ms=rate.period_ms)
         if not is_admitted:
@@ -162,7 +163,7 @@ def _gather(asked: Sequence[Asked], admitted: Admitted) -> Generator[Statement, 
             environment=run.environment,
             function_id=run.function_id,
             event_bytes=len(one.event.body),
-            now=one.event.received_at,
+            now=one.at,
         )
         is_open = not is_full(gathering, want)
         changed[gathering.run_id] = (gathering, is_open)

@@ -364,7 +364,7 @@ class Batch:
 
     def _take_in(self) -> Generator[Statement, Sequence[Row], list[tuple[int, Job]]]:
         """Insert events and their runs; returns the first jobs of the runs that start."""
-        asked = [(index, Asked(fire.event, fire.start, is_again=True)) for index, fire in self._fired]
+        asked = [(index, Asked(fire.event, fire.start, self._at(index), is_again=True)) for index, fire in self._fired]
         if not self._intakes:
             return (yield from self._start(asked))
         new = [event_row(intake.event) for _, intake in self._intakes if not intake.is_stored]
@@ -390,9 +390,9 @@ class Batch:
                 self._came.append((index, event))
             if inserted.get(event.id):
                 awaited.add(event.id)
-            asked += [(index, Asked(event, start, intake.is_stored)) for start in intake.starts]
+            asked += [(index, Asked(event, start, self._at(index), intake.is_stored)) for start in intake.starts]
         jobs = yield from self._start(asked)
-        names = {wait.name for _, (_, start, _) in asked if start.run.id in self._opened for wait in start.waits}
+        names = {wait.name for _, one in asked if one.start.run.id in self._opened for wait in one.start.waits}
         self._awaited = [(index, event) for index, event in self._came if event.id in awaited or event.name in names]
         return jobs
 
@@ -406,7 +406,8 @@ class Batch:
             admitted = yield from admit([one for _, one in asked])
         runs: list[Run] = []
         waits: list[Wait] = []
-        for index, (_, start, _) in asked:
+        for index, one in asked:
+            start = one.start
             run = start.run
             reason = admitted.skipped.get(run.id)
             if reason is not None:
@@ -444,6 +445,12 @@ class Batch:
             jobs += [(asked[0][0], job) for job in admitted.cancels.values()]
             self._resume(asked[0][0], admitted.cancels)
         return jobs
+
+    def _at(self, index: int) -> int:
+        """Return the time of a request."""
+        at = _now_of(self._requests[index])
+        assert at is not None, "whatever starts runs has a time"
+        return at
 
     def _fire(self) -> Plan:
         fires = [
