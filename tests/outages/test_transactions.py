@@ -52,7 +52,9 @@ async def _stop_in_a_transaction(site: Site, run: RunId, has_locks: asyncio.Even
     store = site.store
 
     async def work(connection: Connection) -> None:
-        await run_statement(Statement("replica_fence", parameters={"id": store.replica_id, "locks": [], "shared": []}), connection)
+        await run_statement(
+            Statement("replica_fence", parameters={"id": store.replica_id, "locks": [], "shared": []}), connection
+        )
         await run_statement(Statement("run_lock", [(run,)]), connection)
         has_locks.set()
         await goes_on.wait()

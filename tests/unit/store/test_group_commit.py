@@ -113,7 +113,7 @@ async def test_done_is_called_before_anybody_who_waits_goes_on(is_threaded: bool
     order: list[str] = []
 
     async def wait(name: str) -> None:
-        await commits.submit(SettingRequest(name, "", lambda _: order.append(f"done {name}")))
+        await commits.submit(SettingRequest(name, "", done=lambda _: order.append(f"done {name}")))
         order.append(f"awaited {name}")
 
     await asyncio.gather(wait("a"), wait("b"))
@@ -128,7 +128,7 @@ async def test_done_is_called_even_when_the_caller_was_cancelled(is_threaded: bo
     commits = GroupCommit(Writer().write, is_threaded=is_threaded)
     commits.start()
     called = asyncio.Event()
-    future = commits.submit(SettingRequest("a", "", lambda _: called.set()))
+    future = commits.submit(SettingRequest("a", "", done=lambda _: called.set()))
 
     future.cancel()
 
@@ -149,7 +149,7 @@ async def test_a_done_that_breaks_holds_up_nobody(is_threaded: bool) -> None:
 
     async with asyncio.timeout(5):
         results = await asyncio.gather(
-            commits.submit(setting("a")), commits.submit(SettingRequest("b", "", breaks)), commits.submit(setting("c"))
+            commits.submit(setting("a")), commits.submit(SettingRequest("b", "", done=breaks)), commits.submit(setting("c"))
         )
     await commits.stop()
 
