@@ -149,7 +149,9 @@ async def test_a_done_that_breaks_holds_up_nobody(is_threaded: bool) -> None:
 
     async with asyncio.timeout(5):
         results = await asyncio.gather(
-            commits.submit(setting("a")), commits.submit(SettingRequest("b", "", done=breaks)), commits.submit(setting("c"))
+            commits.submit(setting("a")),
+            commits.submit(SettingRequest("b", "", done=breaks)),
+            commits.submit(setting("c")),
         )
     await commits.stop()
 
