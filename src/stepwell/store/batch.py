@@ -11,6 +11,7 @@ statement for each table and batch.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
@@ -66,6 +67,7 @@ from stepwell.store.interface import (
 from stepwell.store.locks import locks_of
 from stepwell.store.prune import prune
 from stepwell.store.query import Statement
+from stepwell.store.register import pause, sync
 from stepwell.store.repair import repair
 from stepwell.store.rows import (
     Row,
@@ -100,6 +102,51 @@ _by_key = itemgetter(0)
 _by_two_keys = itemgetter(0, 1)
 
 
+class _Made:
+    """What a request has made so far. Of one with thousands of events, each adds a little."""
+
+    __slots__ = (
+        "due",
+        "duplicate",
+        "fired",
+        "gathered",
+        "is_swept",
+        "leased",
+        "resumed",
+        "signalled",
+        "skipped",
+        "ticked",
+    )
+
+    def __init__(self) -> None:
+        self.leased: set[tuple[RunId, JobId]] = set()
+        self.skipped: dict[RunId, str] = {}
+        self.gathered: dict[RunId, RunId] = {}
+        self.due: list[int] = []
+        """When the gatherings are due."""
+        self.duplicate: set[EventId] = set()
+        self.resumed: list[RunId] = []
+        self.ticked: set[tuple[FunctionId, str]] = set()
+        self.fired: set[RunId] = set()
+        self.is_swept = False
+        self.signalled: RunId | None = None
+
+    def told_by(self, result: Result) -> Result:
+        """Return a request's result with all of it."""
+        return result._replace(
+            leased=frozenset(self.leased),
+            skipped=self.skipped,
+            gathered=self.gathered,
+            gathering_due=min(self.due, default=None),
+            duplicate=frozenset(self.duplicate),
+            resumed=tuple(self.resumed),
+            ticked=frozenset(self.ticked),
+            fired=frozenset(self.fired),
+            is_swept=self.is_swept,
+            signalled=self.signalled,
+        )
+
+
 class Batch:
     """The work of one transaction. After ``plan`` has run to its end, ``results`` are those of the requests, in order.
 
@@ -111,6 +158,7 @@ class Batch:
         self._is_alone = is_alone
         self._requests = requests
         self.results: list[Result] = [_COMMITTED] * len(requests)
+        self._made: defaultdict[int, _Made] = defaultdict(_Made)
         self._intakes: list[tuple[int, Intake]] = []
         self._fired: list[tuple[int, Fire]] = []
         self._revisions: dict[EnvironmentId, int] = {}
@@ -138,8 +186,8 @@ class Batch:
         self._revisions = {EnvironmentId(row[0]): row[1] for row in fence if row[0] is not None}
         yield from self._each(BeatRequest, self._beat)
         yield from self._each(ReapRequest, self._reap)
-        yield from self._each(SyncRequest, self._sync)
-        yield from self._each(PauseRequest, self._pause)
+        yield from self._each(SyncRequest, self._register)
+        yield from self._each(PauseRequest, self._register)
         yield from self._each(SettingRequest, self._put_setting)
         yield from self._tick()
         yield from self._fire()
@@ -164,6 +212,8 @@ class Batch:
         yield from self._each(LeaveRequest, self._leave)
         yield from self._each(RepairRequest, self._repair)
         yield from self._each(PruneRequest, self._prune)
+        for index, made in self._made.items():
+            self.results[index] = made.told_by(self.results[index])
 
     def _each(self, kind: type, plan: Callable[[int, Any], Plan]) -> Plan:
         for index, request in enumerate(self._requests):
@@ -358,7 +408,7 @@ class Batch:
             key = (tick.function_id, tick.cron)
             if key in fired and key not in done:
                 done.add(key)
-                self.results[index] = self.results[index]._replace(ticked=self.results[index].ticked | {key})
+                self._made[index].ticked.add(key)
                 if tick.intake is not None:
                     self._intakes.append((index, tick.intake))
 
@@ -382,8 +432,7 @@ class Batch:
         for index, intake in self._intakes:
             event = intake.event
             if event.id not in kept if intake.is_stored else event.id not in inserted or event.id in seen:
-                result = self.results[index]
-                self.results[index] = result._replace(duplicate=result.duplicate | {event.id})
+                self._made[index].duplicate.add(event.id)
                 continue
             seen.add(event.id)
             if not intake.is_stored:
@@ -414,19 +463,13 @@ class Batch:
                 runs.append(
                     msgspec.structs.replace(run, status=RunStatus.SKIPPED, ended_at=run.queued_at, reason=reason)
                 )
-                result = self.results[index]
-                self.results[index] = result._replace(skipped={**result.skipped, run.id: reason})
+                self._made[index].skipped[run.id] = reason
                 if run.parent_run_id is not None and run.parent_step_id is not None:
                     self._ended.append((index, skipped_resolution(run.parent_run_id, run.parent_step_id, reason)))
             elif run.id in admitted.gathered:
                 gathering = admitted.gatherings[admitted.gathered[run.id]]
-                result = self.results[index]
-                due_at = (
-                    gathering.due_at if result.gathering_due is None else min(gathering.due_at, result.gathering_due)
-                )
-                self.results[index] = result._replace(
-                    gathered={**result.gathered, run.id: gathering.run_id}, gathering_due=due_at
-                )
+                self._made[index].gathered[run.id] = gathering.run_id
+                self._made[index].due.append(gathering.due_at)
             else:
                 runs.append(run)
                 if start.waits:
@@ -472,7 +515,7 @@ class Batch:
             if run.id in fired:
                 fired.discard(run.id)
                 self._fired.append((index, fire))
-                self.results[index] = self.results[index]._replace(fired=self.results[index].fired | {run.id})
+                self._made[index].fired.add(run.id)
         yield from self._pass_over()
 
     def _pass_over(self) -> Plan:
@@ -503,7 +546,7 @@ class Batch:
         self._found += [(indexes[one.resolved_by], one) for one in matched.found if one.resolved_by is not None]
         first = self._awaited[0][0]
         if matched.is_swept:
-            self.results[first] = self.results[first]._replace(is_swept=True)
+            self._made[first].is_swept = True
         self._cancels.update({key: (first, at) for key, at in matched.cancels.items()})
 
     def _sweep(self) -> Plan:
@@ -515,7 +558,7 @@ class Batch:
                     continue
                 self._found += [(index, one) for one in matched.found]
                 self._cancels.update({key: (index, at) for key, at in matched.cancels.items()})
-                self.results[index] = self.results[index]._replace(is_swept=True)
+                self._made[index].is_swept = True
 
     def _cancel(self) -> Plan:
         """Insert the jobs that cancel runs.
@@ -545,7 +588,7 @@ class Batch:
         # A wait that was there may have ended meanwhile, by its time-out or with its run: then nobody waits.
         if (yield from resolve(waiting, request.now)):
             self._resume(index, [waiting[0].run_id])
-            self.results[index] = self.results[index]._replace(signalled=waiting[0].run_id)
+            self._made[index].signalled = waiting[0].run_id
         elif request.keep:
             yield Statement(
                 "signal_keep",
@@ -573,8 +616,7 @@ class Batch:
                 self._resume(index, [one.run_id])
 
     def _resume(self, index: int, run_ids: Iterable[RunId]) -> None:
-        result = self.results[index]
-        self.results[index] = result._replace(resumed=(*result.resumed, *run_ids))
+        self._made[index].resumed += run_ids
 
     def _drop(self, _index: int, request: DropRequest) -> Plan:
         ids = sorted((id,) for id in request.runs)
@@ -589,12 +631,9 @@ class Batch:
             return
         rows = yield Statement("job_insert", [job_row(self._own(job)) for _, job in jobs])
         leased = {(row[0], row[1]) for row in rows if row[2] is not None}
-        by_request: dict[int, set[tuple[RunId, JobId]]] = {}
         for index, job in jobs:
             if (job.run_id, job.id) in leased:
-                by_request.setdefault(index, set()).add((job.run_id, job.id))
-        for index, keys in by_request.items():
-            self.results[index] = self.results[index]._replace(leased=frozenset(keys))
+                self._made[index].leased.add((job.run_id, job.id))
 
     def _own(self, job: Job) -> Job:
         """Lease to this replica alone: what was planned before a fence names an owner that is gone."""
@@ -659,84 +698,14 @@ class Batch:
 
     # -- apps and settings --------------------------------------------------------------------------------------
 
-    def _sync(self, index: int, request: SyncRequest) -> Plan:
-        app = request.app
-        bumped = yield Statement("environment_bump", parameters={"id": app.environment, "revision": request.revision})
-        if not bumped:
+    def _register(self, index: int, request: SyncRequest | PauseRequest) -> Plan:
+        environment = request.app.environment if isinstance(request, SyncRequest) else request.environment
+        plan = sync(request) if isinstance(request, SyncRequest) else pause(request)
+        revision = yield from plan
+        if revision is None:
             self.results[index] = _STALE
-            return
-        self._revisions[app.environment] = bumped[0][0]
-        yield Statement(
-            "app_upsert",
-            parameters={
-                "id": app.id,
-                "environment": app.environment,
-                "name": app.name,
-                "transport": app.transport,
-                "url": app.url,
-                "sdk": app.sdk,
-                "framework": app.framework,
-                "version": app.version,
-                "checksum": app.checksum,
-                "now": app.synced_at,
-            },
-        )
-        if request.is_removed:
-            yield Statement("app_archive", parameters={"id": app.id, "now": request.now})
-        for change in request.changes:
-            function = change.function
-            yield Statement(
-                "function_upsert",
-                parameters={
-                    "id": function.id,
-                    "environment": function.environment,
-                    "app_id": function.app_id,
-                    "slug": function.slug,
-                    "name": change.name,
-                    "version": function.version,
-                },
-            )
-            if change.is_changed:
-                yield Statement(
-                    "function_version_insert",
-                    parameters={
-                        "function_id": function.id,
-                        "version": function.version,
-                        "config": change.config,
-                        "now": request.now,
-                    },
-                )
-            yield from self._set_schedules(function.id, dict(change.crons))
-        for function_id in request.archived:
-            yield Statement("function_archive", parameters={"id": function_id, "now": request.now})
-            yield from self._set_schedules(function_id, {})
-
-    def _set_schedules(self, function_id: FunctionId, crons: dict[str, int | None]) -> Plan:
-        known = yield Statement("schedule_of_function", parameters={"function_id": function_id})
-        for (cron,) in known:
-            if cron not in crons:
-                yield Statement("schedule_remove", parameters={"function_id": function_id, "cron": cron})
-        for cron, next_at in crons.items():
-            yield Statement("schedule_add", parameters={"function_id": function_id, "cron": cron, "next_at": next_at})
-
-    def _pause(self, index: int, request: PauseRequest) -> Plan:
-        bumped = yield Statement(
-            "environment_bump", parameters={"id": request.environment, "revision": request.revision}
-        )
-        if not bumped:
-            self.results[index] = _STALE
-            return
-        self._revisions[request.environment] = bumped[0][0]
-        pause = request.pause
-        yield Statement(
-            "function_pause",
-            parameters={
-                "id": request.function_id,
-                "paused_at": pause.since if pause is not None else None,
-                "pause_mode": pause.mode.value if pause is not None else None,
-                "is_stopped": int(pause is not None and pause.is_stopped),
-            },
-        )
+        else:
+            self._revisions[environment] = revision
 
     def _put_setting(self, _index: int, request: SettingRequest) -> Plan:
         name = "setting_keep" if request.is_kept else "setting_put"
