@@ -67,7 +67,15 @@ def canonical(raw: bytes) -> Canonical:
 
 def encode(value: Json) -> bytes:
     """Encode a JSON value in canonical form; raise ``NotJson`` where that can't be done."""
-    return _encode(value, is_plain=False)[0]
+    match value:
+        case str():
+            return encode_text(value)
+        case None | bool():
+            return msgspec.json.encode(value)
+        case int() if -_INTEGER_MAX <= value <= _INTEGER_MAX:
+            return b"%d" % value
+        case _:
+            return _encode(value, is_plain=False)[0]
 
 
 def encode_text(text: str) -> bytes:

@@ -131,7 +131,7 @@ def value_at(event: Mapping[str, object], path: str) -> str:
     """
     if not path:
         return ""
-    found = _look_up(event, msgspec.json.decode(path, type=tuple[str, ...]))
+    found = _look_up(event, _fields(path))
     return _indexed(None if found is _MISSING else found)
 
 
@@ -195,6 +195,11 @@ def failing_term(text: str, variables: Mapping[str, Json], now_ms: int) -> str |
 
 
 # Taking apart, once a text
+
+
+@functools.lru_cache(_CONDITIONS_CACHED)
+def _fields(path: str) -> tuple[str, ...]:
+    return msgspec.json.decode(path, type=tuple[str, ...])
 
 
 @functools.lru_cache(_CONDITIONS_CACHED)
