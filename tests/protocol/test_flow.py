@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.protocol.world import Answer, Call, Function, World, done, failed, invokes, op, ops, ran, sha1, sleep, waits
@@ -127,23 +129,28 @@ def test_a_configuration_is_taken(world: World, config: Json) -> None:
 # -- concurrency ------------------------------------------------------------------------------------------------------
 
 
-def with_gate(world: World, **config: object) -> tuple[Function, list[int]]:
-    """A function that notes how many of its calls are under way at each."""
-    import threading
-    import time
+class Gate:
+    """Calls that last until as many are under way as may be, and then until one too many could have come."""
 
-    lock, now, seen = threading.Lock(), [0], list[int]()
+    def __init__(self, most: int) -> None:
+        self.seen: list[int] = []
+        """How many were under way, at each call."""
+        self._most, self._now, self._lock = most, 0, threading.Lock()
+        self._is_full, self._is_overrun = threading.Event(), threading.Event()
 
-    def answer(_: Call) -> Answer:
-        with lock:
-            now[0] += 1
-            seen.append(now[0])
-        time.sleep(0.03)
-        with lock:
-            now[0] -= 1
+    def __call__(self, _: Call) -> Answer:
+        with self._lock:
+            self._now += 1
+            self.seen.append(self._now)
+            if self._now >= self._most:
+                self._is_full.set()
+            if self._now > self._most:
+                self._is_overrun.set()
+        assert self._is_full.wait(10), f"there were never {self._most} calls at once"
+        self._is_overrun.wait(0.03)
+        with self._lock:
+            self._now -= 1
         return done()
-
-    return world.function(answer, **config), seen
 
 
 @pytest.mark.parametrize(
@@ -158,34 +165,22 @@ def with_gate(world: World, **config: object) -> tuple[Function, list[int]]:
     ],
 )
 def test_concurrency(world: World, concurrency: object, most: int) -> None:
-    function, seen = with_gate(world, concurrency=concurrency)
+    gate = Gate(most)
+    function = world.function(gate, concurrency=concurrency)
     many(world, function, *numbers(5, same="s"))
-    assert len(seen) == 5
-    assert max(seen) == most
+    assert len(gate.seen) == 5
+    assert max(gate.seen) == most
     if most == 1:
         assert started(function) == [0, 1, 2, 3, 4]
 
 
 def test_concurrency_of_an_environment_is_shared(world: World) -> None:
-    import threading
-    import time
-
-    lock, now, seen = threading.Lock(), [0], list[int]()
-
-    def answer(_: Call) -> Answer:
-        with lock:
-            now[0] += 1
-            seen.append(now[0])
-        time.sleep(0.03)
-        with lock:
-            now[0] -= 1
-        return done()
-
+    gate = Gate(1)
     rule = {"concurrency": {"limit": 1, "key": "event.data.shared", "scope": "env"}}
-    functions = world.app(a=(answer, rule), b=(answer, rule))
+    functions = world.app(a=(gate, rule), b=(gate, rule))
     world.send(*({"name": function.event, "data": {"shared": "x"}} for function in functions for _ in range(2)))
-    assert len(seen) == 4
-    assert max(seen) == 1
+    assert len(gate.seen) == 4
+    assert max(gate.seen) == 1
 
 
 def test_a_sleeping_run_uses_no_concurrency(world: World) -> None:
@@ -360,7 +355,7 @@ def test_a_singleton(world: World, mode: str) -> None:
 
 
 def test_priority(world: World) -> None:
-    function, _ = with_gate(world, concurrency=1, priority={"run": "event.data.p"})
+    function = world.function(Gate(1), concurrency=1, priority={"run": "event.data.p"})
     many(world, function, {"n": 0}, {"n": 1, "p": "no"}, {"n": 2, "p": 120}, {"n": 3, "p": 600}, {"n": 4, "p": -5})
     assert started(function)[1:] in ([3, 2, 1, 4], [3, 2, 0, 1, 4][1:])
     assert started(function)[0] in (0, 3)
