@@ -8,8 +8,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Attempt, Function, Intake, Job, Outcome, Reply, Transition
-from stepwell.engine.core.run import attempt_id, cancel, fire
+from stepwell.engine.core.run import cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.protocol.ids import RunId
 from stepwell.store.interface import ReapRequest, Request, Result, Verdict

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Job, JobKind
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import attempt_id
 from stepwell.protocol.ids import RunId
 from stepwell.store.interface import (
     BeatRequest,

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import JobKind, RunStatus
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import attempt_id
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import Verdict

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.model import Function, Job, JobKind, Run
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import Policy, checkpoint
+from stepwell.engine.core.run import checkpoint
 from stepwell.engine.core.state import RunState
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig, Trigger

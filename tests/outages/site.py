@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from structlog.typing import EventDict
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.model import Function, Reply, RunStatus
-from stepwell.engine.core.run import Policy
 from stepwell.engine.engine import Accepted, Engine
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.ids import ReplicaId, RunId

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from multidict import CIMultiDict
 
 from stepwell.engine.clock import Clock
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.model import Reply
 from stepwell.engine.core.reply import read_reply, server_error
-from stepwell.engine.core.run import Policy
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall

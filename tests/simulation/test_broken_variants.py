@@ -17,6 +17,7 @@ import pytest
 
 from stepwell.engine import executor, membership, wants
 from stepwell.engine.clock import Clock
+from stepwell.engine.core import change as changing
 from stepwell.engine.core import end
 from stepwell.engine.core import run as run_machine
 from stepwell.engine.core.state import RunState
@@ -209,7 +210,8 @@ def plan_not_forced_while_steps_are_pending(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def groups_that_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_machine, "_wants_discovery", lambda state, job: not job.is_joined)
+    for module in (run_machine, changing):
+        monkeypatch.setattr(module, "wants_discovery", lambda state, job: not job.is_joined)
 
 
 # -- waits and flow control ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import asyncpg
 import msgspec
 
+from stepwell.engine.core.change import Answered, Policy
 from stepwell.engine.core.model import (
     App,
     Event,
@@ -26,7 +27,7 @@ from stepwell.engine.core.model import (
     Transition,
 )
 from stepwell.engine.core.partition import parse
-from stepwell.engine.core.run import Answered, Policy, advance, cancel, fire
+from stepwell.engine.core.run import advance, cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry, start
 from stepwell.engine.ids import ulid_text

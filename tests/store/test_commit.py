@@ -7,9 +7,9 @@ import asyncio
 import msgspec
 import pytest
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Event, JobKind, Outcome, RunStatus
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import attempt_id
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import internal_event, start
 from stepwell.errors import StoreError

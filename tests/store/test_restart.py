@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Outcome
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import attempt_id
 from stepwell.errors import StoreError
 from stepwell.protocol.ids import ReplicaId
 from stepwell.store.interface import Fenced, SettingRequest

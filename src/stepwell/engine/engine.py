@@ -10,10 +10,10 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.endpoint import begin, is_endpoint
 from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run, RunStatus
 from stepwell.engine.core.partition import FETCHES, TIMERS
-from stepwell.engine.core.run import Policy
 from stepwell.engine.core.trigger import Registry, start, start_again
 from stepwell.engine.endings import Endings
 from stepwell.engine.executor import CheckpointVerdict, Executor, Fetching

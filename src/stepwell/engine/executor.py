@@ -10,7 +10,6 @@ what the app did isn't thrown away because of a full disk.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
@@ -20,11 +19,12 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.endpoint import called_request, is_endpoint, report
-from stepwell.engine.core.fetch import Fetched, FetchFailed, FetchRequest, fetch_failed, read_fetch
+from stepwell.engine.core.change import Answered, Policy
+from stepwell.engine.core.endpoint import report
+from stepwell.engine.core.fetch import FetchRequest, FetchResult, fetch_failed, read_fetch
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import (
     Attempt,
-    ErrorBody,
     Function,
     Intake,
     Job,
@@ -38,28 +38,18 @@ from stepwell.engine.core.model import (
 )
 from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.reply import server_error
-from stepwell.engine.core.run import (
-    Answered,
-    Policy,
-    advance,
-    attempt_id,
-    cancel,
-    checkpoint,
-    fail_lost,
-    fire,
-    guard,
-    settle_fetch,
-)
+from stepwell.engine.core.run import advance, cancel, checkpoint, fail_lost, fire, guard, settle_fetch
 from stepwell.engine.core.state import RunState
 from stepwell.engine.endings import Endings
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries, take_in
+from stepwell.engine.outgoing import outgoing_call
 from stepwell.engine.slots import Slots
-from stepwell.engine.transport import EndpointRequest, OutgoingCall, Transport
+from stepwell.engine.transport import Transport
+from stepwell.engine.warm import LiveRun, WarmRuns
 from stepwell.engine.watch import Watcher
 from stepwell.errors import FetchError, StoreClosed, StoreError, StoreUnavailable
-from stepwell.limits import LOST_ATTEMPTS_MAX, MIB, USE_API_BYTES
-from stepwell.protocol.call import call_body
+from stepwell.limits import LOST_ATTEMPTS_MAX
 from stepwell.protocol.ids import JobId, RunId
 from stepwell.protocol.ops import ENDS, Op, OpCode
 from stepwell.store.interface import (
@@ -75,8 +65,6 @@ from stepwell.store.interface import (
     Verdict,
 )
 
-_WARM_RUNS_MAX: Final = 5_000
-_WARM_BYTES_MAX: Final = 24 * MIB
 _REFUSED_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
 _MAY_CALL_POLL_S: Final = 0.1
 _SWEEP_POLL_S: Final = 0.2  # while a wait may not time out, since an event that came before may end it
@@ -87,73 +75,6 @@ T = TypeVar("T")
 
 Compute: TypeAlias = Callable[[RunState, Policy], Transition]
 """What makes a transition of a run's newest state."""
-
-
-class LiveRun:
-    """A run in memory: its state, the lock that puts its replies in sequence, and how many tasks use it."""
-
-    __slots__ = ("following", "lock", "state", "users")
-
-    def __init__(self, state: RunState) -> None:
-        self.state = state
-        self.lock = asyncio.Lock()
-        self.users = 0
-        self.following: Job | None = None
-        """The leased job that the task which holds the lock goes on with."""
-
-
-class WarmRuns:
-    """The runs in memory: those in use, and of the others the latest, within bounds. Never needed to be right.
-
-    A state is used only when its version is the one that the database names.
-    """
-
-    def __init__(self) -> None:
-        self._runs: OrderedDict[RunId, LiveRun] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, id: RunId, version: int | None = None) -> LiveRun | None:
-        """Return a run, if it is here and, with ``version``, at that version."""
-        live = self._runs.get(id)
-        if live is None or (version is not None and live.state.run.version != version):
-            return None
-        self._runs.move_to_end(id)
-        return live
-
-    def put(self, state: RunState) -> LiveRun:
-        """Keep a state, if its run isn't here already."""
-        live = self._runs.get(state.run.id)
-        if live is None:
-            live = self._runs[state.run.id] = LiveRun(state)
-            self._bytes += state.size_bytes
-            self._evict()
-        return live
-
-    def replace(self, live: LiveRun, state: RunState) -> None:
-        """Give a run a newer state. Its lock must be held."""
-        if self._runs.get(state.run.id) is live:
-            self._bytes += state.size_bytes - live.state.size_bytes
-        live.state = state
-
-    def grew(self, live: LiveRun, by_bytes: int) -> None:
-        """Note that a state holds more than before, if it is in here."""
-        if self._runs.get(live.state.run.id) is live:
-            self._bytes += by_bytes
-
-    def drop(self, id: RunId) -> None:
-        """Forget a run that has ended."""
-        live = self._runs.pop(id, None)
-        if live is not None:
-            self._bytes -= live.state.size_bytes
-
-    def _evict(self) -> None:
-        if len(self._runs) <= _WARM_RUNS_MAX and self._bytes <= _WARM_BYTES_MAX:
-            return
-        for id in list(self._runs):
-            if self._runs[id].users == 0:
-                self.drop(id)
-                if len(self._runs) <= _WARM_RUNS_MAX * 3 // 4 and self._bytes <= _WARM_BYTES_MAX * 3 // 4:
-                    return
 
 
 class Queue(Protocol):
@@ -183,7 +104,7 @@ class Queue(Protocol):
 class Fetching(Protocol):
     """Makes the requests of steps."""
 
-    async def fetch(self, request: FetchRequest) -> Fetched | FetchFailed: ...
+    async def fetch(self, request: FetchRequest) -> FetchResult: ...
 
 
 class CheckpointVerdict(StrEnum):
@@ -192,6 +113,18 @@ class CheckpointVerdict(StrEnum):
     COMMITTED = "committed"
     STALE = "stale"  # the call that sent it isn't the job's any more
     GONE = "gone"  # its run has ended, or never was
+
+
+class _NotLeased(Exception):
+    """The job of a checkpoint isn't leased as its sender thinks."""
+
+
+class _NotTaken(Exception):
+    """A report changes nothing: why, and where the run is."""
+
+    def __init__(self, verdict: CheckpointVerdict, status: RunStatus) -> None:
+        super().__init__(verdict)
+        self.verdict, self.status = verdict, status
 
 
 class Executor:
@@ -454,38 +387,23 @@ class Executor:
     async def _fetch(self, live: LiveRun, job: Job, function: Function) -> None:
         """Make the request of a step. No app is called for it."""
         started_at = self._clock.now()
-        memo: bytes | None = None
-        error: ErrorBody | None = None
-        is_retriable, retry_after_ms = False, None
+        op = OpCode(job.op)
         try:
-            assert self._fetcher is not None and job.payload is not None, "a fetch has a request, and a server makes it"
-            result = await self._fetcher.fetch(read_fetch(OpCode(job.op), job.payload))
-            if isinstance(result, Fetched):
-                memo = result.memo
-            else:
-                error, is_retriable, retry_after_ms = result.error, result.is_retriable, result.retry_after_ms
+            assert self._fetcher is not None, "a server makes the requests of steps"
+            assert job.payload is not None, "a fetch has a request"
+            result = await self._fetcher.fetch(read_fetch(op, job.payload))
         except FetchError as refused:
-            error = fetch_failed(OpCode(job.op), str(refused), is_retriable=False).error
+            result = fetch_failed(op, str(refused), is_retriable=False)
         except Exception as broken:
             log.exception("executor.fetch_broke", run_id=live.state.run.id)
-            error, is_retriable = ErrorBody(name="InternalError", message=f"the server has a bug: {broken!r}"), True
-        ended_at = self._clock.now()
-        answered = Answered(OpsReply(ops=()), started_at, ended_at, self._ids.chance.random(), 0)
+            result = fetch_failed(op, f"the server has a bug: {broken!r}", is_retriable=True)
+        chance = self._ids.chance.random()
+        answered = Answered(OpsReply(ops=()), started_at, self._clock.now(), chance, stack_seen=0)
         await self._commit(
             live,
             job,
             function,
-            lambda state, policy: settle_fetch(
-                state,
-                job,
-                memo,
-                error,
-                answered,
-                function,
-                policy,
-                is_retriable=is_retriable,
-                retry_after_ms=retry_after_ms,
-            ),
+            lambda state, policy: settle_fetch(state, job, result, answered, function, policy),
             dropped=lambda state: _lost(state, job, answered),
         )
 
@@ -524,49 +442,21 @@ class Executor:
         Without a ``generation`` it is whichever lease the job has.
         ``state`` is read from the database, unless the run is warm here.
         """
-        live = self._warm.put(state)
-        live.users += 1
-        is_fresh = False
+
+        def compute(state: RunState, policy: Policy) -> Transition | None:
+            job = state.jobs.get(job_id)
+            if job is None or job.owner is None or generation not in (None, job.generation):
+                raise _NotLeased
+            at = self._clock.now()
+            return checkpoint(state, job, ops, started_at=started_at, at=at, function=function, policy=policy)
+
         try:
-            async with live.lock:
-                while True:
-                    state = live.state
-                    if state.run.status.is_final:
-                        return CheckpointVerdict.GONE
-                    job = state.jobs.get(job_id)
-                    if job is None or job.owner is None or generation not in (None, job.generation):
-                        if is_fresh:
-                            return CheckpointVerdict.STALE
-                        await self._reload(live)
-                        is_fresh = True
-                        continue
-                    transition = checkpoint(
-                        state,
-                        job,
-                        ops,
-                        started_at=started_at,
-                        at=self._clock.now(),
-                        function=function,
-                        policy=self._policy,
-                    )
-                    if transition is None:
-                        return CheckpointVerdict.COMMITTED
-                    request = self._request(live, None, function, transition)
-                    try:
-                        result = await self._store.submit(request)
-                    except StoreError:
-                        self._give_back(request)
-                        raise
-                    if result.verdict is Verdict.COMMITTED:
-                        # What broke a limit has ended the run: the app has nothing more to do for it.
-                        return CheckpointVerdict.GONE if transition.is_final else CheckpointVerdict.COMMITTED
-                    self._give_back(request)
-                    if result.verdict is Verdict.LOST:
-                        return CheckpointVerdict.STALE
-                    await self._reload(live)
-                    is_fresh = True
-        finally:
-            live.users -= 1
+            transition = await self._take(state, function, compute)
+        except _NotTaken as refused:
+            return refused.verdict
+        # What broke a limit has ended the run: the app has nothing more to do for it.
+        is_over = transition is not None and transition.is_final
+        return CheckpointVerdict.GONE if is_over else CheckpointVerdict.COMMITTED
 
     async def report(
         self, state: RunState, function: Function, ops: Sequence[Op], request_version: int
@@ -575,39 +465,64 @@ class Executor:
 
         ``state`` is read from the database, unless the run is warm here.
         """
+
+        def compute(state: RunState, policy: Policy) -> Transition | None:
+            return report(
+                state,
+                ops,
+                request_version=request_version,
+                at=self._clock.now(),
+                chance=self._ids.chance.random(),
+                function=function,
+                policy=policy,
+            )
+
+        try:
+            await self._take(state, function, compute)
+        except _NotTaken as refused:
+            is_told_again = refused.status is RunStatus.COMPLETED and any(op.code in ENDS for op in ops)
+            return CheckpointVerdict.COMMITTED if is_told_again else refused.verdict
+        return CheckpointVerdict.COMMITTED
+
+    async def _take(
+        self, state: RunState, function: Function, compute: Callable[[RunState, Policy], Transition | None]
+    ) -> Transition | None:
+        """Commit what an app reports of a run without being asked, again from the newest state while it is stale.
+
+        Returns what was committed, None if there was nothing new. Raises ``_NotTaken``, and ``StoreError``.
+        """
         live = self._warm.put(state)
         live.users += 1
         policy = self._policy
+        is_fresh = False
         try:
             async with live.lock:
-                while not live.state.run.status.is_final:
-                    transition = report(
-                        live.state,
-                        ops,
-                        request_version=request_version,
-                        at=self._clock.now(),
-                        chance=self._ids.chance.random(),
-                        function=function,
-                        policy=policy,
-                    )
-                    if transition is None:
-                        return CheckpointVerdict.COMMITTED
-                    request = self._request(live, None, function, transition)
+                while True:
+                    status = live.state.run.status
+                    if status.is_final:
+                        raise _NotTaken(CheckpointVerdict.GONE, status)
                     try:
-                        result = await self._store.submit(request)
-                    except StoreError:
-                        self._give_back(request)
-                        raise
-                    if result.verdict is Verdict.COMMITTED:
-                        return CheckpointVerdict.COMMITTED
-                    self._give_back(request)
-                    if result.verdict is Verdict.CONFLICT:
-                        signals = frozenset(wait.name for wait in transition.waits if wait.kind is WaitKind.SIGNAL)
-                        policy = policy._replace(conflicting=signals)
+                        transition = compute(live.state, policy)
+                    except _NotLeased:  # the state in memory may be old
+                        if is_fresh:
+                            raise _NotTaken(CheckpointVerdict.STALE, status) from None
                     else:
-                        await self._reload(live)
-                is_told_again = live.state.run.status is RunStatus.COMPLETED and any(op.code in ENDS for op in ops)
-                return CheckpointVerdict.COMMITTED if is_told_again else CheckpointVerdict.GONE
+                        if transition is None:
+                            return None
+                        request = self._request(live, None, function, transition)
+                        try:
+                            result = await self._store.submit(request)
+                        except StoreError:
+                            self._give_back(request)
+                            raise
+                        if result.verdict is Verdict.COMMITTED:
+                            return transition
+                        self._give_back(request)
+                        if result.verdict is Verdict.CONFLICT:
+                            policy = _knowing_conflicts(policy, transition)
+                            continue
+                    await self._reload(live)
+                    is_fresh = True
         finally:
             live.users -= 1
 
@@ -658,8 +573,7 @@ class Executor:
                     return True
                 self._give_back(request)
                 if result.verdict is Verdict.CONFLICT:
-                    signals = frozenset(wait.name for wait in transition.waits if wait.kind is WaitKind.SIGNAL)
-                    policy = policy._replace(conflicting=signals)
+                    policy = _knowing_conflicts(policy, transition)
                     continue
                 if result.verdict is Verdict.LOST:
                     self._release(job)
@@ -896,6 +810,12 @@ def _is_leased(state: RunState, job: Job) -> bool:
     return found is not None and (found.owner, found.generation) == (job.owner, job.generation)
 
 
+def _knowing_conflicts(policy: Policy, transition: Transition) -> Policy:
+    """Return the policy for another try, in which the run knows that its signals are taken."""
+    signals = frozenset(wait.name for wait in transition.waits if wait.kind is WaitKind.SIGNAL)
+    return policy._replace(conflicting=signals)
+
+
 def _key(job: Job) -> tuple[str, str, int]:
     return (job.run_id, job.id, job.generation)
 
@@ -906,61 +826,6 @@ async def _refused(error: StoreError, tries: int) -> None:
     if not isinstance(error, StoreUnavailable):  # of that the store has one line for all
         log.warning("store.refused", error=str(error), retry_in_s=delay_s)
     await asyncio.sleep(delay_s)
-
-
-def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
-    """Join the call that a job stands for from the state of its run."""
-    if is_endpoint(function):
-        return _endpoint_call(state, job, function)
-    run = state.run
-    is_large = state.size_bytes > USE_API_BYTES
-    request_id = f"{run.id}.{attempt_id(job)}"
-    body = call_body(
-        run_id=run.id,
-        function_id=run.function_id,
-        job_id=f"{run.id}.{job.id}",
-        request_id=request_id,
-        generation=job.attempt + 1,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        environment=run.environment,
-        version=run.request_version,
-        # A call for one step runs no other: for it, the plan of a group alone counts (protocol 7.3).
-        disable_immediate_execution=state.must_plan if job.kind is JobKind.DISCOVER else run.is_plan_forced,
-        stack=state.stack,
-        stack_current=job.stack_current,
-        event=state.event,
-        events=() if is_large and state.event_bytes > USE_API_BYTES else state.events,
-        memo=state.steps_sorted,
-        use_api=is_large,
-    )
-    return OutgoingCall(
-        url=function.config.url,
-        step_id=job.step_id,
-        run_id=run.id,
-        request_id=request_id,
-        request_version=run.request_version,
-        body=body,
-    )
-
-
-def _endpoint_call(state: RunState, job: Job, function: Function) -> OutgoingCall:
-    """Repeat the request that a run of a durable endpoint began with (protocol 7.4)."""
-    run = state.run
-    request = called_request(state.event, function)
-    return OutgoingCall(
-        url=request.url,
-        step_id=job.step_id,
-        run_id=run.id,
-        request_id=f"{run.id}.{attempt_id(job)}",
-        request_version=run.request_version,
-        body=request.content,
-        endpoint=EndpointRequest(
-            method=request.method,
-            content_type=request.content_type,
-            is_plan_forced=state.must_plan if job.kind is JobKind.DISCOVER else run.is_plan_forced,
-        ),
-    )
 
 
 def _lost(state: RunState, job: Job, answered: Answered) -> Transition:

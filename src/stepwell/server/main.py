@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.run import Policy
+from stepwell.engine.core.change import Policy
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport.fetch import Fetcher

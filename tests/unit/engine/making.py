@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from stepwell.engine.core.change import Answered, Policy
+from stepwell.engine.core.fetch import FetchResult
 from stepwell.engine.core.model import (
     ErrorBody,
     ErrorReply,
@@ -22,7 +24,7 @@ from stepwell.engine.core.model import (
     Run,
     Transition,
 )
-from stepwell.engine.core.run import Answered, Policy, advance, cancel, checkpoint, fire, guard, settle_fetch
+from stepwell.engine.core.run import advance, cancel, checkpoint, fire, guard, settle_fetch
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import new_run, start_job
 from stepwell.protocol.canonical import encode
@@ -226,31 +228,12 @@ class Machine:
         )
         return self._apply(transition) if transition is not None else None
 
-    def settle_fetch(
-        self,
-        job: Job,
-        memo: bytes | None = None,
-        error: ErrorBody | None = None,
-        *,
-        is_retriable: bool = False,
-        retry_after_ms: int | None = None,
-    ) -> Transition:
+    def settle_fetch(self, job: Job, result: FetchResult) -> Transition:
         """Let the request of a fetch end."""
         self.now = max(self.now, job.due_at)
         leased = self.lease(job)
         answered = Answered(OpsReply(ops=()), self.now, self.now + 10, self.chance, 0)
-        transition = settle_fetch(
-            self.state,
-            leased,
-            memo,
-            error,
-            answered,
-            self.function,
-            self.policy,
-            is_retriable=is_retriable,
-            retry_after_ms=retry_after_ms,
-        )
-        return self._apply(transition)
+        return self._apply(settle_fetch(self.state, leased, result, answered, self.function, self.policy))
 
     def cancel(self, reason: str = "api") -> Transition:
         return self._apply(cancel(self.state, self.function, at=self.now, reason=reason))

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from ulid import ULID
 
-from stepwell.engine import executor
+from stepwell.engine import warm as warm_module
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.state import RunState
-from stepwell.engine.executor import WarmRuns
 from stepwell.engine.ids import IdSource, ulid_text
 from stepwell.engine.slots import Slots
+from stepwell.engine.warm import WarmRuns
 from stepwell.protocol.ids import RunId
 from tests.unit.engine.making import T0, Machine, op, ops
 
@@ -148,7 +148,7 @@ def test_a_run_that_is_there_is_not_replaced() -> None:
 
 
 def test_the_oldest_runs_that_nobody_uses_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_WARM_RUNS_MAX", 4)
+    monkeypatch.setattr(warm_module, "_WARM_RUNS_MAX", 4)
     warm = WarmRuns()
     used = warm.put(state_of(0))
     used.users += 1
@@ -160,7 +160,7 @@ def test_the_oldest_runs_that_nobody_uses_make_room(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_runs_hold_is_counted_whatever_becomes_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_WARM_BYTES_MAX", 10_000)
+    monkeypatch.setattr(warm_module, "_WARM_BYTES_MAX", 10_000)
     warm = WarmRuns()
     for number in range(50):
         live = warm.put(state_of(number, 100))

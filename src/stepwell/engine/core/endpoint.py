@@ -17,9 +17,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from stepwell.engine.core.change import Answered, Policy
 from stepwell.engine.core.end import end_run
 from stepwell.engine.core.model import Function, Intake, Job, JobKind, OpsReply, Run, RunStatus, Start, Transition
-from stepwell.engine.core.run import Answered, Policy, advance, checkpoint
+from stepwell.engine.core.run import advance, checkpoint
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry, internal_event, new_run, start
 from stepwell.limits import ENDPOINT_SILENCE_MS

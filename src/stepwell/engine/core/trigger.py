@@ -11,6 +11,7 @@ import msgspec
 from stepwell.engine.core.condition import prepare
 from stepwell.engine.core.expression import Expression, compile_expression
 from stepwell.engine.core.invoke import parent_of
+from stepwell.engine.core.jobs import START, first_job, timeout_job
 from stepwell.engine.core.model import (
     Admission,
     Event,
@@ -27,7 +28,6 @@ from stepwell.engine.core.model import (
     WaitKind,
 )
 from stepwell.engine.core.rules import PLAIN, Rules, rules_of
-from stepwell.engine.core.run import first_job, timeout_job
 from stepwell.errors import ExpressionError, FunctionConfigError
 from stepwell.limits import PRIORITY_MS_MAX, SLEEP_MS_MAX
 from stepwell.protocol import event as events
@@ -202,7 +202,7 @@ def new_start(
     due_at = max(now, event.ts)
     guards: tuple[Job, ...] = ()
     if rules.start_timeout_ms is not None:
-        guards = (timeout_job(run, "start", due_at=due_at + rules.start_timeout_ms, at=now),)
+        guards = (timeout_job(run, START, due_at=due_at + rules.start_timeout_ms, at=now),)
     waits = tuple(_cancel_waits(run, rules, variables, now))
     if rules.priority is not None and due_at <= now:
         # Jobs stand in the order of their due times: all are moved back, so that none is put off by a negative priority.

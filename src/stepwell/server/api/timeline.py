@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Attempt, Job, JobKind, Outcome, RunStatus, Step
-from stepwell.engine.core.run import attempt_id
 from stepwell.engine.core.standing import Standing, Surroundings, why_waiting
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import DISCOVER

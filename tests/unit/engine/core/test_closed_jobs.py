@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from stepwell.engine.core.jobs import first_job
 from stepwell.engine.core.model import Transition
-from stepwell.engine.core.run import first_job
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import new_run
 from stepwell.protocol.ids import JobId, RunId

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.endpoint import begin, called_request, endpoint_config, report, request_data
 from stepwell.engine.core.model import Function, JobKind, RunStatus, Transition
-from stepwell.engine.core.run import Policy
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import Registry
 from stepwell.limits import ENDPOINT_SILENCE_MS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stepwell.engine.core.run import Answered, Policy, advance
+from stepwell.engine.core.change import Answered, Policy
+from stepwell.engine.core.run import advance
 from tests.unit.engine.making import T0, Machine, function_of, op, ops
 
 

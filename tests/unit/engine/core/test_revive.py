@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from stepwell.engine.core.jobs import timeout_job
 from stepwell.engine.core.model import JobKind, Run, RunStatus
 from stepwell.engine.core.revive import revive
-from stepwell.engine.core.run import timeout_job
 from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import new_run, start_job
 from stepwell.protocol.ids import RunId

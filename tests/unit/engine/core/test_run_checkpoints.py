@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.model import JobKind, Outcome, RunStatus
-from stepwell.engine.core.run import Policy
 from stepwell.protocol.ops import Op
 from tests.unit.engine.making import Machine, error, function_of, op, ops, result, step_id
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.model import RunStatus
-from stepwell.engine.core.run import Policy
 from stepwell.limits import STEP_OUTPUT_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ops import Op
 from tests.unit.engine.making import Machine, op, ops, result, step_id

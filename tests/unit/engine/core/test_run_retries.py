@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from stepwell.engine.core.change import Policy
 from stepwell.engine.core.failure import standard_error
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import JobKind, Outcome, RunStatus
-from stepwell.engine.core.run import Policy, attempt_id
 from stepwell.protocol.ids import COMPLETE
 from tests.unit.engine.making import Machine, error, function_of, op, ops, result, step_id
 

@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from stepwell.engine.core.change import Policy
+from stepwell.engine.core.fetch import Fetched, FetchFailed
+from stepwell.engine.core.jobs import timeout_job
 from stepwell.engine.core.model import ErrorBody, Job, JobKind, Outcome, RunStatus, WaitKind
 from stepwell.engine.core.partition import TIMERS
-from stepwell.engine.core.run import Policy, timeout_job
 from tests.unit.engine.making import Machine, event_of, function_of, op, ops, result, step_id
 
 
@@ -160,9 +162,10 @@ def test_a_fetch_is_tried_again_where_it_may_and_becomes_its_step() -> None:
     [job] = machine.jobs
     assert (job.kind, job.payload) == (JobKind.FETCH, b'{"url":"https://x.test"}')
 
-    machine.settle_fetch(job, error=ErrorBody(name="Error", message="no"), is_retriable=True)
+    machine.settle_fetch(job, FetchFailed(ErrorBody(name="Error", message="no"), is_retriable=True))
     assert machine.outcome() is Outcome.ERROR
-    machine.settle_fetch(machine.jobs[0], memo=b'{"data":1}')
+    [step] = machine.settle_fetch(machine.jobs[0], Fetched(b'{"data":1}', original=b"1.00")).steps
 
     assert machine.memo("g") == b'{"data":1}'
+    assert step.original == b"1.00"
     assert machine.waiting() == [("discover", "step")]
