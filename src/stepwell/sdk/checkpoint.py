@@ -27,8 +27,9 @@ from stepwell.sdk.outcome import Failed, Found, Outcome
 from stepwell.sdk.serialise import decode
 
 RETRY_DELAYS_S: Final = (0.1, 0.2, 0.4, 0.8)  # protocol 7
-PATIENCE_S: Final = 60.0
-"""No further attempt to report a step after this time: a silent server may have taken all of it."""
+PATIENCE_S: Final = 5.0
+"""How long the answer to a report may take, and no further attempt after it. The server that takes reports may hang while
+the one that called goes on, and is to have the step before it stops: less than a server's time to drain (10 s)."""
 
 PAUSE_S: Final = 60.0
 """How long an app that couldn't report a step doesn't try to: it may be called by a server that it can't reach, and each
@@ -164,7 +165,9 @@ class Checkpoints:
                 ts=now_ns // 1_000_000,
             )
         )
-        requests = self._client.api_requests("POST", async_path(ctx.run_id), body=body)
+        requests = self._client.api_requests(
+            "POST", async_path(ctx.run_id), body=body, reply_timeout_s=PATIENCE_S
+        )
         for delay_s in (*RETRY_DELAYS_S, None):
             answer = yield from with_fallback_key(requests)
             if not _is_passing(answer.status):

@@ -51,6 +51,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     url: str
     headers: dict[str, str] = {}
     body: bytes = b""
+    reply_timeout_s: float = REPLY_TIMEOUT_S
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -181,10 +182,14 @@ class Client:
         loop = asyncio.get_running_loop()
         client = self._async.get(loop)
         if client is None:
-            client = self._async[loop] = httpx2.AsyncClient(transport=self._transport, timeout=_timeout())
+            client = self._async[loop] = httpx2.AsyncClient(transport=self._transport)
         try:
             response = await client.request(
-                request.method, request.url, headers=request.headers, content=request.body or None
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.body or None,
+                timeout=_timeout(request),
             )
         except httpx2.TransportError as error:
             return _unreachable(error)
@@ -196,11 +201,15 @@ class Client:
 
         with self._lock:
             if self._sync is None:
-                self._sync = httpx2.Client(transport=self._transport, timeout=_timeout())
+                self._sync = httpx2.Client(transport=self._transport)
             client = self._sync
         try:
             response = client.request(
-                request.method, request.url, headers=request.headers, content=request.body or None
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.body or None,
+                timeout=_timeout(request),
             )
         except httpx2.TransportError as error:
             return _unreachable(error)
@@ -290,7 +299,13 @@ class Client:
         return found
 
     def api_requests(
-        self, method: str, path: str, *, body: bytes = b"", extra: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        extra: Mapping[str, str] | None = None,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> list[Outgoing]:
         """Return a request to the API once for each signing key: the next is for when one gets 401 or 403.
 
@@ -300,8 +315,10 @@ class Client:
         plain = {**self.plain_headers(), **(extra or {})}
         keys = self._settings.signing_keys
         if not keys or self._settings.is_dev:
-            return [Outgoing(method, url, plain, body)]
-        return [Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body) for key in keys]
+            return [Outgoing(method, url, plain, body, reply_timeout_s)]
+        return [
+            Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body, reply_timeout_s) for key in keys
+        ]
 
 
 def with_fallback_key(requests: list[Outgoing]) -> Generator[Outgoing, Incoming | None, Incoming]:
@@ -319,13 +336,14 @@ def with_fallback_key(requests: list[Outgoing]) -> Generator[Outgoing, Incoming 
 def _exchange(request: Outgoing) -> Exchange:
     from stepwell.sdk.connections import Exchange
 
-    return Exchange(request.method, request.url, request.headers, request.body, CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S)
+    reply_s = request.reply_timeout_s
+    return Exchange(request.method, request.url, request.headers, request.body, min(CONNECT_TIMEOUT_S, reply_s), reply_s)
 
 
-def _timeout() -> httpx2.Timeout:
+def _timeout(request: Outgoing) -> httpx2.Timeout:
     import httpx2
 
-    return httpx2.Timeout(REPLY_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    return httpx2.Timeout(request.reply_timeout_s, connect=min(CONNECT_TIMEOUT_S, request.reply_timeout_s))
 
 
 def _unreachable(error: Exception) -> Incoming:

@@ -7,14 +7,17 @@ import json
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from stepwell import FunctionConfigError, Step, SyncStep
 from stepwell.protocol import headers
 from stepwell.protocol.ids import step_hash
 from stepwell.sdk import checkpoint
+from stepwell.sdk.client import Client
 from tests.unit.sdk.checkpointing import CTX, CheckpointedRun
 from tests.unit.sdk.pretend import PretendRun, new_app
+from tests.unit.sdk.test_connections import listening
 
 # An async and a plain function, and both ways to serve them.
 KINDS = [("async", False), ("async", True), ("sync", False), ("sync", True)]
@@ -328,6 +331,25 @@ async def test_a_step_that_could_not_be_stored_is_reported_as_the_answer(
     assert (end.body, chain.ran) == ([0, 1, 2], [0, 1, 2])
     assert [record.levelname for record in caplog.records if "can't be reported" in record.message] == ["WARNING"]
     assert "HTTP 500: refused" in caplog.text
+
+
+async def test_a_step_whose_report_has_no_answer_is_soon_the_answer(
+    kind: tuple[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Server A may hang with a report while server B, which called, is told to stop and waits for the call."""
+    monkeypatch.setattr(checkpoint, "PATIENCE_S", 0.05)
+    chain = Chain(3)
+    run = chain.run(kind)
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(hang) as url:
+        chain.sw.client = Client(msgspec.structs.replace(chain.sw.settings, api_origin=url))
+        end = await run.end()
+
+    assert run.titles == [["StepRun s0"], ["StepRun s1"], ["StepRun s2"], ["200"]]
+    assert (end.body, chain.ran) == ([0, 1, 2], [0, 1, 2])
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 501])
