@@ -165,9 +165,7 @@ class Checkpoints:
                 ts=now_ns // 1_000_000,
             )
         )
-        requests = self._client.api_requests(
-            "POST", async_path(ctx.run_id), body=body, reply_timeout_s=PATIENCE_S
-        )
+        requests = self._client.api_requests("POST", async_path(ctx.run_id), body=body, reply_timeout_s=PATIENCE_S)
         for delay_s in (*RETRY_DELAYS_S, None):
             answer = yield from with_fallback_key(requests)
             if not _is_passing(answer.status):

@@ -316,9 +316,7 @@ class Client:
         keys = self._settings.signing_keys
         if not keys or self._settings.is_dev:
             return [Outgoing(method, url, plain, body, reply_timeout_s)]
-        return [
-            Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body, reply_timeout_s) for key in keys
-        ]
+        return [Outgoing(method, url, {**plain, "Authorization": bearer(key)}, body, reply_timeout_s) for key in keys]
 
 
 def with_fallback_key(requests: list[Outgoing]) -> Generator[Outgoing, Incoming | None, Incoming]:
@@ -337,7 +335,9 @@ def _exchange(request: Outgoing) -> Exchange:
     from stepwell.sdk.connections import Exchange
 
     reply_s = request.reply_timeout_s
-    return Exchange(request.method, request.url, request.headers, request.body, min(CONNECT_TIMEOUT_S, reply_s), reply_s)
+    return Exchange(
+        request.method, request.url, request.headers, request.body, min(CONNECT_TIMEOUT_S, reply_s), reply_s
+    )
 
 
 def _timeout(request: Outgoing) -> httpx2.Timeout:
