@@ -14,7 +14,17 @@ import httpx2
 import msgspec
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.model import ErrorBody, ErrorReply, Function, Intake, OpsReply, Reply, ResultReply, Transition
+from stepwell.engine.core.model import (
+    ErrorBody,
+    ErrorReply,
+    Function,
+    Intake,
+    LogLine,
+    OpsReply,
+    Reply,
+    ResultReply,
+    Transition,
+)
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
@@ -62,6 +72,7 @@ class Signals:
     def __init__(self) -> None:
         self.ended: set[RunId] = set()
         self.transitions: list[Transition] = []
+        self.lines: list[LogLine] = []
         self._happened = asyncio.Event()
 
     def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
@@ -71,6 +82,10 @@ class Signals:
         self.transitions.append(transition)
         if transition.is_final:
             self.ended.add(transition.run.id)
+        self._happened.set()
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        self.lines += lines
         self._happened.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:

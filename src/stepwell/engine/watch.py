@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from stepwell.engine.core.model import Function, Intake, Transition
+from stepwell.engine.core.model import Function, Intake, LogLine, Transition
 from stepwell.store.interface import Result
 
 
@@ -20,6 +20,10 @@ class Watcher(Protocol):
         """Note a committed transition."""
         ...
 
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """Note lines that user code wrote, after they were stored."""
+        ...
+
 
 class NoWatcher:
     """Sees nothing."""
@@ -28,4 +32,7 @@ class NoWatcher:
         pass
 
     def changed(self, transition: Transition, function: Function) -> None:
+        pass
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
         pass

@@ -15,7 +15,7 @@ from typing import Final, TextIO
 import structlog
 
 from stepwell.engine.clock import real_ms
-from stepwell.engine.core.model import Function, Intake, JobKind, Outcome, Run, RunStatus, Step, Transition
+from stepwell.engine.core.model import Function, Intake, JobKind, LogLine, Outcome, Run, RunStatus, Step, Transition
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.protocol.duration import rough_text, time_text
 from stepwell.protocol.event import INVOKED, TIMER
@@ -93,6 +93,9 @@ class Narrator:
                 self._say("skipped", function.slug, why.format(id=repr(event.event_id)))
             elif run.id in result.gathered and self._has_room("waits"):
                 self._say("waits", function.slug, "the event joins others, which start one run together")
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """Say nothing: lines are shown with their run."""
 
     def changed(self, transition: Transition, function: Function) -> None:
         """Say what a reply, a timer or a cancellation changed."""

@@ -12,7 +12,18 @@ from typing import Final, TypeAlias
 import msgspec
 
 from stepwell.protocol.event import EMPTY_OBJECT
-from stepwell.protocol.ids import AppId, AttemptId, EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId, StepId
+from stepwell.protocol.ids import (
+    AppId,
+    AttemptId,
+    EnvironmentId,
+    EventId,
+    FunctionId,
+    JobId,
+    LogId,
+    ReplicaId,
+    RunId,
+    StepId,
+)
 from stepwell.protocol.ops import Op, OpCode
 from stepwell.protocol.sync import FunctionConfig
 
@@ -271,6 +282,35 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: Outcome
     error: bytes | None = None
     retry_at: int | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line that user code wrote while it worked on a run. The store adds ``environment`` and ``function_id``."""
+
+    id: LogId
+    run_id: RunId
+    at: int
+    """When it was written, by the clock of the app."""
+    level: int
+    """10 debug, 20 info, 30 warning, 40 error, 50 critical."""
+    logger: str
+    message: str
+    attempt_id: AttemptId | None = None
+    """The call that wrote it."""
+    attempt: int | None = None
+    """The number of that call among those for its job; 0 for the first."""
+    step_id: StepId | None = None
+    """The step that wrote it; None for the code between steps."""
+    step: str = ""
+    """The step's name, which the line knows before the run does."""
+    fields: bytes | None = None
+    """A JSON object: what the line says besides."""
+    is_replayed: bool = False
+    """It was written by code between steps that an earlier call has run before."""
+    span_id: str | None = None
+    """The span that it belongs to, where OpenTelemetry sent it: 16 hexadecimal digits."""
+    environment: EnvironmentId = EnvironmentId("")
+    function_id: FunctionId = FunctionId("")
 
 
 class Draft(msgspec.Struct, frozen=True):
