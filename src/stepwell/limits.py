@@ -113,3 +113,12 @@ LINE_COUNTED_MAX: Final = 1_000  # jobs that are counted when somebody asks for 
 
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
+
+# The stream of changes.
+STREAMS_MAX: Final = 500  # of one replica: each is a connection and a task
+STREAM_TOPICS_MAX: Final = 20
+STREAM_ITEMS_MAX: Final = 200  # runs, events or lines of one message; of more a page reads all again
+STREAM_PACE_S: Final = 0.1  # between two messages of a stream
+STREAM_KEPT_MAX: Final = 600  # messages: a minute's, for pages that come back and those that are slow
+STREAM_LINGER_S: Final = 30.0  # after the last page has left, in which it may come back
+STREAM_COMMENT_S: Final = 15.0  # of silence; proxies and browsers then learn that the other end is there

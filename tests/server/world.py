@@ -28,11 +28,13 @@ from stepwell.engine.core.model import (
 from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport import OutgoingCall
+from stepwell.engine.watch import NoWatcher, Watchers
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import ReplicaId, RunId, step_hash
 from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import read_sync
 from stepwell.server.context import Context
+from stepwell.server.live.hub import Hub
 from stepwell.server.main import make_app
 from stepwell.server.register import apply_sync
 from stepwell.server.settings import Settings
@@ -66,7 +68,7 @@ class FakeApps:
         return await reply if isinstance(reply, Awaitable) else reply
 
 
-class Signals:
+class Signals(NoWatcher):
     """Watches the engine, so that a test can wait for what happens."""
 
     def __init__(self) -> None:
@@ -158,17 +160,17 @@ async def running(
     """Run a server on a database in ``folder``, or on another ``store``."""
     clock = Clock(lambda: T0)
     ids = IdSource(clock.now)
-    apps, signals = apps or FakeApps(), Signals()
+    apps, signals, hub = apps or FakeApps(), Signals(), Hub()
     engine = Engine(
         store or SQLiteStore(folder / "stepwell.db", ReplicaId(ids()), is_durable=False),
         apps,
         environment=settings.environment,
         clock=clock,
         ids=ids,
-        watcher=signals,
+        watcher=Watchers(signals, hub),
         calls_per_app_max=settings.calls_per_app_max,
     )
-    made = Context(settings=settings, engine=engine, **context)
+    made = Context(settings=settings, engine=engine, hub=hub, **context)
     await engine.start()
     transport = httpx2.ASGITransport(app=make_app(made))
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepwell.engine.core.model import Function, Intake, LogLine, Transition
+from stepwell.protocol.ids import RunId
 from stepwell.store.interface import Result
 
 
@@ -24,9 +25,24 @@ class Watcher(Protocol):
         """Note lines that user code wrote, after they were stored."""
         ...
 
+    def touched(self, runs: Sequence[RunId]) -> None:
+        """Note runs of which something changed by no transition of this replica's.
+
+        A call was begun, a wait has ended, a job was given back, the attempt of a lost reply was kept, rows were deleted.
+        """
+        ...
+
+    def functions_changed(self) -> None:
+        """Note that functions changed: an app was synced, one was paused or goes on."""
+        ...
+
+    def doubted(self) -> None:
+        """Note that anything may have changed which nobody names: a dead replica's work was released, say."""
+        ...
+
 
 class NoWatcher:
-    """Sees nothing."""
+    """Sees nothing; the base of those that see a part."""
 
     def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
         pass
@@ -36,3 +52,43 @@ class NoWatcher:
 
     def logged(self, lines: Sequence[LogLine]) -> None:
         pass
+
+    def touched(self, runs: Sequence[RunId]) -> None:
+        pass
+
+    def functions_changed(self) -> None:
+        pass
+
+    def doubted(self) -> None:
+        pass
+
+
+class Watchers:
+    """Tells several of what happens."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
+        for watcher in self._watchers:
+            watcher.took_in(intake, functions, result)
+
+    def changed(self, transition: Transition, function: Function) -> None:
+        for watcher in self._watchers:
+            watcher.changed(transition, function)
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        for watcher in self._watchers:
+            watcher.logged(lines)
+
+    def touched(self, runs: Sequence[RunId]) -> None:
+        for watcher in self._watchers:
+            watcher.touched(runs)
+
+    def functions_changed(self) -> None:
+        for watcher in self._watchers:
+            watcher.functions_changed()
+
+    def doubted(self) -> None:
+        for watcher in self._watchers:
+            watcher.doubted()

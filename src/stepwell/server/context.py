@@ -13,6 +13,7 @@ from starlette.types import Receive
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.engine.engine import Engine
 from stepwell.protocol import headers as names
+from stepwell.server.live.hub import Hub
 from stepwell.server.settings import Settings
 
 JSON_TYPE: Final = "application/json"
@@ -31,6 +32,8 @@ class Context(msgspec.Struct, frozen=True):
 
     settings: Settings
     engine: Engine
+    hub: Hub
+    """Tells open pages what changes."""
     watch_sync: Callable[[SyncPlan], None] = _unwatched
     """Told of each sync that changed something."""
     note: Callable[[str], None] = _unsaid

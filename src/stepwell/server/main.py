@@ -28,7 +28,7 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.ids import IdSource
 from stepwell.engine.transport.fetch import Fetcher
 from stepwell.engine.transport.http import HttpTransport
-from stepwell.engine.watch import Watcher
+from stepwell.engine.watch import Watcher, Watchers
 from stepwell.errors import ConfigError
 from stepwell.protocol import headers as names
 from stepwell.protocol.ids import ReplicaId
@@ -36,6 +36,7 @@ from stepwell.server import api, ingest, register, sdk_api
 from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.discovery import Discovery
+from stepwell.server.live.hub import Hub
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
 from stepwell.server.settings import Settings
@@ -182,10 +183,17 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
         transport = HttpTransport(signing_key=settings.signing_key)
         narrator = Narrator(settings)
         fetcher = Fetcher(allows_private=settings.allows_private_fetches)
-        engine = make_engine(settings, db, transport, narrator, fetcher)
+        hub = Hub()
+        engine = make_engine(settings, db, transport, Watchers(narrator, hub), fetcher)
         context = Context(
-            settings=settings, engine=engine, watch_sync=narrator.synced, note=narrator.note, warn=narrator.warn
+            settings=settings,
+            engine=engine,
+            hub=hub,
+            watch_sync=narrator.synced,
+            note=narrator.note,
+            warn=narrator.warn,
         )
+        stack.callback(hub.close)
         await transport.start()
         stack.push_async_callback(transport.stop)
         await fetcher.start()
@@ -220,7 +228,7 @@ async def serve(settings: Settings) -> None:
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
-            server = _Server(config, context.engine)
+            server = _Server(config, context)
             stop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 stop.add_signal_handler(number, server.ask_to_stop)
@@ -240,17 +248,18 @@ async def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Uvicorn as one task of ours: signals are handled outside."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._context = context
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     def ask_to_stop(self) -> None:
-        """Drain at once: requests under way are answered meanwhile."""
-        self._engine.begin_drain()
+        """Drain at once: requests under way are answered meanwhile. Streams would never end by themselves."""
+        self._context.engine.begin_drain()
+        self._context.hub.close()
         self.should_exit = True
 
 

@@ -15,8 +15,9 @@ from typing import Final, TextIO
 import structlog
 
 from stepwell.engine.clock import real_ms
-from stepwell.engine.core.model import Function, Intake, JobKind, LogLine, Outcome, Run, RunStatus, Step, Transition
+from stepwell.engine.core.model import Function, Intake, JobKind, Outcome, Run, RunStatus, Step, Transition
 from stepwell.engine.core.registration import SyncPlan
+from stepwell.engine.watch import NoWatcher
 from stepwell.protocol.duration import rough_text, time_text
 from stepwell.protocol.event import INVOKED, TIMER
 from stepwell.protocol.ops import OpCode
@@ -44,7 +45,7 @@ _SKIPPED: Final = {
 log = structlog.get_logger("stepwell")
 
 
-class Narrator:
+class Narrator(NoWatcher):
     """Watches the engine. Everything is called on the event loop."""
 
     def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
@@ -93,9 +94,6 @@ class Narrator:
                 self._say("skipped", function.slug, why.format(id=repr(event.event_id)))
             elif run.id in result.gathered and self._has_room("waits"):
                 self._say("waits", function.slug, "the event joins others, which start one run together")
-
-    def logged(self, lines: Sequence[LogLine]) -> None:
-        """Say nothing: lines are shown with their run."""
 
     def changed(self, transition: Transition, function: Function) -> None:
         """Say what a reply, a timer or a cancellation changed."""

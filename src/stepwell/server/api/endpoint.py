@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVa
 
 import msgspec
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -21,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from stepwell.errors import EventError, StoreError, UsageError
 from stepwell.limits import API_BODY_BYTES_MAX
 from stepwell.protocol.event import NULL
-from stepwell.server.context import ApiError, Context, error_response, json_response, read_body
+from stepwell.server.context import JSON_TYPE, ApiError, Context, error_response, json_response, read_body
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -44,6 +45,9 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
+NO_HEADERS: Final = Headers()
+
+
 class Call(NamedTuple, Generic[Q, B]):
     """One decoded request."""
 
@@ -51,6 +55,7 @@ class Call(NamedTuple, Generic[Q, B]):
     path: Mapping[str, str]
     query: Q
     body: B
+    headers: Headers = NO_HEADERS
 
 
 def decode_body(raw: bytes, shape: type[B]) -> B:
@@ -83,6 +88,8 @@ class Endpoint(NamedTuple, Generic[Q, B]):
     body_schema: Any = None
     """The type of the body in the OpenAPI document, where ``read`` takes other forms than ``body``."""
     body_bytes_max: int = API_BODY_BYTES_MAX
+    media_type: str = JSON_TYPE
+    """Of what is answered; where it isn't JSON, ``handle`` returns a ``Response``, and ``answer`` is what it carries."""
 
 
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
@@ -128,8 +135,10 @@ class _Path:
                 path=request.path_params,
                 query=_decode_query(request, endpoint.query),
                 body=endpoint.read(raw, endpoint.body),
+                headers=request.headers,
             )
-            return json_response(await endpoint.handle(call))
+            answer = await endpoint.handle(call)
+            return answer if isinstance(answer, Response) else json_response(answer)
         except ApiError as error:
             return error_response(error)
         except EventError as error:

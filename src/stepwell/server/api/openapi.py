@@ -46,7 +46,7 @@ def document(endpoints: Sequence[AnyEndpoint], settings: Settings) -> bytes:
             "summary": endpoint.summary,
             "operationId": endpoint.handle.__name__,
             "responses": {
-                "200": {"description": "Done", "content": _json(answer)},
+                "200": {"description": "Done", "content": {endpoint.media_type: {"schema": answer}}},
                 "default": {"description": "Refused, or failed", "content": _json(error)},
             },
         }

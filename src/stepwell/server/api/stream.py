@@ -1,0 +1,114 @@
+"""The stream of changes: server-sent events for a page that is open (``../live``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Annotated, Final
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from stepwell.errors import UsageError
+from stepwell.limits import STREAM_COMMENT_S, STREAMS_MAX
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
+from stepwell.server.context import ApiError
+from stepwell.server.live.changes import Changes, Topics, read_topics
+from stepwell.server.live.hub import Hub
+
+_TYPE: Final = "text/event-stream"
+_RETRY_MS: Final = 1_000
+_COMMENT: Final = b":\n\n"
+
+
+class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a page asks to hear of."""
+
+    topics: Annotated[
+        str, msgspec.Meta(description="With commas: runs, run:<id>, events, functions, logs, logs:<run id>.")
+    ] = ""
+    cursor: Annotated[
+        str | None, msgspec.Meta(description="Where to go on; the header Last-Event-ID says so, too.")
+    ] = None
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """The first message of a stream: where it begins."""
+
+    cursor: str
+
+
+def endpoints() -> list[AnyEndpoint]:
+    """Return the endpoint of the stream."""
+    return [
+        Endpoint(
+            "GET",
+            "/api/stream",
+            "Stream changes",
+            Changes,
+            stream_changes,
+            query=StreamQuery,
+            body=Nothing,
+            media_type=_TYPE,
+        )
+    ]
+
+
+async def stream_changes(call: Call[StreamQuery, Nothing]) -> Response:
+    """Tell a page what changes, as server-sent events: hello, changes, reset."""
+    hub = call.context.hub
+    try:
+        topics = read_topics(call.query.topics)
+    except UsageError as error:
+        raise ApiError(400, "invalid_query", str(error), path="$.topics") from None
+    if hub.is_closed:
+        raise ApiError(503, "stopping", "the server is stopping: connect again in a moment")
+    if hub.is_full:
+        raise ApiError(
+            503, "too_many_streams", f"{STREAMS_MAX} streams are open, as many as a server has: close some pages"
+        )
+    return EventStream(hub, topics, call.headers.get("last-event-id") or call.query.cursor)
+
+
+class EventStream(Response):
+    """An answer that goes on until the page or the server closes it."""
+
+    media_type = _TYPE
+
+    def __init__(self, hub: Hub, topics: Topics, cursor: str | None) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._hub, self._topics, self._cursor = hub, topics, cursor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await super().__call__(scope, receive, send)
+            return
+        async with aclosing(self._messages()) as messages:
+            await StreamingResponse(messages, headers=self.headers)(scope, receive, send)
+
+    async def _messages(self) -> AsyncGenerator[bytes]:
+        page = self._hub.join(self._topics, self._cursor or None)
+        try:
+            yield f"retry: {_RETRY_MS}\n".encode() + _message("hello", page.cursor, Hello(page.cursor))
+            while True:
+                heard = None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STREAM_COMMENT_S):
+                        heard = await page.next()
+                        if heard is None:
+                            return
+                if heard is None:
+                    yield _COMMENT
+                elif heard.changes is None:
+                    yield _message("reset", heard.cursor, Hello(heard.cursor))
+                else:
+                    yield _message("changes", heard.cursor, heard.changes)
+        finally:
+            page.leave()
+
+
+def _message(name: str, cursor: str, data: object) -> bytes:
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (name.encode(), cursor.encode(), msgspec.json.encode(data))
