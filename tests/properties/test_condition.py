@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stepwell.engine.core.condition import holds, prepare, value_at
 from stepwell.engine.core.expression import compile_expression
+from stepwell.protocol.canonical import canonical
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 NAMES = ["a", "b", "c d"]
@@ -68,7 +69,10 @@ def test_index_and_rest_together_say_what_the_whole_condition_says(
 
     condition = prepare(text, trigger)
 
-    is_found = not condition.is_never and value_at(incoming, condition.path) == condition.value
+    is_found = (
+        not condition.is_never
+        and value_at(canonical(msgspec.json.encode(incoming)).encoded, condition.path) == condition.value
+    )
     found = is_found and holds(condition.rest, incoming, now_ms=NOW_MS)
     event(f"indexed {condition.path != ''}, {wanted}")
     assert found is wanted

@@ -102,10 +102,10 @@ def _look_back(wait: Wait, since: int) -> Generator[Statement, Sequence[Row], Ev
     for id, body in rows:
         if id == wait.trigger_id:
             continue
+        if wait.path and value_at(body, wait.path) != wait.value:
+            continue
         event = msgspec.json.decode(body)
         if event["id"] in wait.passes_over:
-            continue
-        if wait.path and value_at(event, wait.path) != wait.value:
             continue
         if holds(wait.condition, event, now_ms=wait.created_at):
             return EventId(id)
@@ -134,7 +134,6 @@ def match_events(
     """
     events = [event for _, event in placed]
     names = sorted({(event.environment, event.name) for event in events})
-    bodies = {event.id: msgspec.json.decode(event.body) for event in events}
     if (yield Statement("sweep_pending", names)):
         return (yield from _leave_to_sweeps(events))
     paths: dict[tuple[str, str], list[str]] = {}
@@ -143,7 +142,7 @@ def match_events(
     keys = {
         event.id: [
             (event.environment, event.name, path, value)
-            for path, value in _values(bodies[event.id], paths.get((event.environment, event.name), ()))
+            for path, value in _values(event.body, paths.get((event.environment, event.name), ()))
         ]
         for event in events
     }
@@ -160,7 +159,8 @@ def match_events(
     for place, event in placed:
         for key in keys[event.id]:
             rows = [row for row in waiting.get(key, ()) if place > opened.get(row[0], -1)]
-            matching.add(event.id, event.received_at, bodies[event.id], rows)
+            if rows:
+                matching.add(event.id, event.received_at, msgspec.json.decode(event.body), rows)
     return matching.matched()
 
 
@@ -180,7 +180,7 @@ def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
     matching = _Matching()
     left = WAITS_ENDED_MAX
     place = (after_path, after_run_id, after_job_id)
-    for path, value in _values(event, [path for path in paths if path >= after_path]):
+    for path, value in _values(body, [path for path in paths if path >= after_path]):
         place = (path, *(place[1:] if path == place[0] else ("", "")))
         found = yield Statement(
             "wait_sweep",
@@ -207,9 +207,9 @@ def sweep() -> Generator[Statement, Sequence[Row], Matched | None]:
     return matching.matched()
 
 
-def _values(event: Mapping[str, object], paths: Iterable[str]) -> list[tuple[str, str]]:
+def _values(body: bytes, paths: Iterable[str]) -> list[tuple[str, str]]:
     """Return what an event has at the paths by which waits are found; nothing for what no wait can have."""
-    return [(path, value) for path in paths if (value := value_at(event, path)) or not path]
+    return [(path, value) for path in paths if (value := value_at(body, path)) or not path]
 
 
 class _Matching:

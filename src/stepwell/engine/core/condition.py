@@ -16,8 +16,9 @@ have to compile it; this way all the runs of a function share what was compiled 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, cast
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -124,15 +125,19 @@ def prepare(text: str | None, trigger: Mapping[str, object]) -> Condition:
     return Condition(path, value, _rest(text, tuple(left), trigger) if left else None)
 
 
-def value_at(event: Mapping[str, object], path: str) -> str:
+def value_at(body: bytes, path: str) -> str:
     """Return what an event has at an indexed path, as ``Condition.value`` would have it: ``null`` if nothing.
 
-    Empty for what can't be indexed (an object, an array, a very long string), and for the empty path.
+    Empty for what can't be indexed (an object, an array, a very long string), and for the empty path. ``body`` is canonical
+    JSON, so that the value is its own text: nothing else is decoded.
     """
     if not path:
         return ""
-    found = _look_up(event, _fields(path))
-    return _indexed(None if found is _MISSING else found)
+    try:
+        found = bytes(_reader(path)(body))
+    except msgspec.ValidationError:  # something on the way isn't an object
+        return "null"
+    return "" if found[0] in b"{[" or len(found) > WAIT_VALUE_BYTES_MAX else found.decode()
 
 
 def holds(rest: str | None, incoming: Mapping[str, object], *, now_ms: int) -> bool:
@@ -200,6 +205,23 @@ def failing_term(text: str, variables: Mapping[str, Json], now_ms: int) -> str |
 @functools.lru_cache(_CONDITIONS_CACHED)
 def _fields(path: str) -> tuple[str, ...]:
     return msgspec.json.decode(path, type=tuple[str, ...])
+
+
+@functools.lru_cache(_CONDITIONS_CACHED)
+def _reader(path: str) -> Callable[[bytes], msgspec.Raw]:
+    """Make a decoder of one value: a struct for each object on the way to it, with the one field."""
+    fields = _fields(path)
+    shape: type[Any] = msgspec.Raw
+    default: Any = msgspec.field(default=msgspec.Raw(b"null"))
+    names: list[str] = []
+    for depth, field in enumerate(reversed(fields)):
+        name = f"f{depth}"
+        shape = msgspec.defstruct("_On", [(name, shape, default)], rename={name: field})
+        default = msgspec.field(default_factory=shape)
+        names.insert(0, name)
+    read = operator.attrgetter(".".join(names))
+    decode = msgspec.json.Decoder(shape).decode
+    return lambda body: read(decode(body))
 
 
 @functools.lru_cache(_CONDITIONS_CACHED)
