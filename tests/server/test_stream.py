@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, Self
 
 import msgspec
+import pytest
 import uvicorn
 
+from stepwell.limits import STREAMS_MAX
+from stepwell.server.live.changes import Topics
 from stepwell.server.main import make_app
-from tests.server.world import World
+from tests.server.world import API_TOKEN, World
 
 WAIT_S = 10.0
 
@@ -57,43 +60,65 @@ class Listener:
         return Message(fields["event"], fields["id"], msgspec.json.decode(fields["data"]))
 
     async def _chunk(self) -> str:
-        """Read a chunk of the body: the server sends each message as one."""
+        """Read a chunk of the body: the server sends each message as one. The last one is empty."""
         size = int(await self._reader.readline(), 16)
-        return (await self._reader.readexactly(size + 2)).decode()
+        return (await self._reader.readexactly(size + 2))[:size].decode()
 
     async def body(self) -> Any:
         """Read an answer that isn't a stream."""
         return msgspec.json.decode(await self._reader.readexactly(int(self.headers["content-length"])))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+class Served:
+    """A world that is served on a port."""
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self.server = server
+        self._pages: list[Listener] = []
+
+    async def page(self, query: str, **headers: str) -> Listener:
+        """Open a stream, which is closed at the end if not before."""
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        page = await Listener.open(port, query, **headers)
+        self._pages.append(page)
+        return page
+
+    async def close(self) -> None:
+        for page in self._pages:
+            await page.close()
 
 
 @asynccontextmanager
-async def served(world: World) -> AsyncGenerator[tuple[uvicorn.Server, int]]:
-    """Serve a world on a port."""
+async def serving(world: World) -> AsyncGenerator[Served]:
+    """Serve a world."""
     config = uvicorn.Config(make_app(world.context), port=0, log_level="warning", lifespan="off", loop="none")
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it says so nowhere else
         await asyncio.sleep(0.001)
+    served = Served(server)
     try:
-        yield server, server.servers[0].sockets[0].getsockname()[1]
+        yield served
     finally:
+        await served.close()
         world.context.hub.close()
         server.should_exit = True
-        await serving
+        await task
 
 
 async def test_a_page_hears_of_a_run_from_its_start_to_its_end(world: World) -> None:
     await world.register("f")
-    async with served(world) as (_, port):
-        page = await Listener.open(port, "topics=runs,events")
+    async with serving(world) as served:
+        page = await served.page("topics=runs,events")
         hello = await page.next()
         event = await world.send("f.go")
         run_id = event["runs"][0]["id"]
         heard = await page.next()
-        page.close()
 
     assert (page.status, page.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert (page.headers["cache-control"], page.headers["x-accel-buffering"]) == ("no-cache", "no")
@@ -108,3 +133,97 @@ async def test_a_page_hears_of_a_run_from_its_start_to_its_end(world: World) -> 
         "functions": False,
         "is_partial": False,
     }
+
+
+async def test_a_page_that_comes_back_goes_on_where_it_was(world: World) -> None:
+    await world.register("f")
+    async with serving(world) as served:
+        page = await served.page("topics=events")
+        hello = await page.next()
+        await page.close()
+        assert hello is not None
+        event = await world.send("f.go")
+        by_header = await served.page("topics=events", Last_Event_ID=hello.cursor)
+        by_query = await served.page(f"topics=events&cursor={hello.cursor}")
+
+        for again in (by_header, by_query):
+            assert (await again.next()) == Message("hello", hello.cursor, {"cursor": hello.cursor})
+            heard = await again.next()
+            assert heard is not None
+            assert heard.data["events"] == [event["id"]]
+
+
+async def test_a_page_whose_place_is_gone_is_told_to_read_again(world: World) -> None:
+    async with serving(world) as served:
+        page = await served.page("topics=runs&cursor=other-1")
+        hello, reset = await page.next(), await page.next()
+
+    assert hello is not None
+    assert reset == Message("reset", hello.cursor, {"cursor": hello.cursor})
+
+
+async def test_topics_are_told_apart(world: World) -> None:
+    await world.register("f")
+    async with serving(world) as served:
+        page = await served.page("topics=functions")
+        await page.next()
+        await world.run("f")
+        await world.post("/api/functions/f/pause", {})
+        heard = await page.next()
+
+    assert heard is not None
+    assert heard.data == {"runs": [], "events": [], "functions": True, "is_partial": False}
+
+
+@pytest.mark.parametrize("query", ["", "topics=", "topics=nope", "topics=runs&page=2"])
+async def test_what_a_stream_cannot_be_of_is_refused(world: World, query: str) -> None:
+    await world.refused(400, "invalid_query", "GET", f"/api/stream?{query}")
+
+
+async def test_head_opens_no_stream(world: World) -> None:
+    answer = await world.client.head("/api/stream?topics=runs")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert world.context.hub.page_count == 0
+
+
+async def test_more_streams_than_a_server_has_are_refused(world: World) -> None:
+    pages = [world.context.hub.join(Topics(runs=True)) for _ in range(STREAMS_MAX)]
+
+    message = await world.refused(503, "too_many_streams", "GET", "/api/stream?topics=runs")
+
+    assert f"{STREAMS_MAX} streams are open" in message
+    pages[0].leave()
+    async with serving(world) as served:
+        assert (await served.page("topics=runs")).status == 200
+
+
+async def test_a_stream_needs_a_token_in_production(production: World) -> None:
+    async with serving(production) as served:
+        refused = await served.page("topics=runs")
+        taken = await served.page("topics=runs", Authorization=f"Bearer {API_TOKEN}")
+
+        assert (refused.status, (await refused.body())["error"]["code"]) == (401, "unauthorized")
+        assert taken.status == 200
+
+
+async def test_a_page_that_went_away_is_forgotten(world: World) -> None:
+    async with serving(world) as served:
+        page = await served.page("topics=runs")
+        await page.next()
+        assert world.context.hub.page_count == 1
+        await page.close()
+        async with asyncio.timeout(WAIT_S):
+            while world.context.hub.page_count:  # noqa: ASYNC110 - nobody is told of it
+                await asyncio.sleep(0.001)
+
+
+async def test_streams_end_when_the_server_stops(world: World) -> None:
+    async with serving(world) as served:
+        page = await served.page("topics=runs")
+        await page.next()
+        world.context.hub.close()
+        served.server.should_exit = True
+
+        assert await page.next() is None
+        await world.refused(503, "stopping", "GET", "/api/stream?topics=runs")

@@ -170,6 +170,7 @@ async def running(
         watcher=Watchers(signals, hub),
         calls_per_app_max=settings.calls_per_app_max,
     )
+    hub.meet(engine)
     made = Context(settings=settings, engine=engine, hub=hub, **context)
     await engine.start()
     transport = httpx2.ASGITransport(app=make_app(made))

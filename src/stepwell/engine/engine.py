@@ -12,7 +12,7 @@ import structlog
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.change import Policy
 from stepwell.engine.core.endpoint import begin, is_endpoint
-from stepwell.engine.core.model import App, Event, Function, Intake, Pause, Run, RunStatus
+from stepwell.engine.core.model import App, Event, Function, Intake, Job, Pause, Run, RunStatus
 from stepwell.engine.core.partition import FETCHES, TIMERS
 from stepwell.engine.core.trigger import Registry, start, start_again
 from stepwell.engine.endings import Endings
@@ -87,14 +87,18 @@ class Engine:
         self.environment = environment
         self.clock = clock or Clock()
         self.ids = ids or IdSource(self.clock.now)
-        self.registries = Registries(store)
         self._transport = transport
         self._policy = policy or Policy()
         self._watcher = watcher or NoWatcher()
+        self.registries = Registries(store, self._watcher.functions_changed)
         self._fetcher = fetcher
         self._calls_per_app_max = calls_per_app_max
-        self._membership = Membership(store, self.clock, environment, take_over_s, self._functions_seen)
-        self._janitor = Janitor(store, self.clock, environment, retention) if retention is not None else None
+        self._membership = Membership(
+            store, self.clock, environment, take_over_s, self._functions_seen, self._watcher.doubted
+        )
+        self._janitor: Janitor | None = None
+        if retention is not None:
+            self._janitor = Janitor(store, self.clock, environment, retention, self._watcher.touched)
         self.reconciler = Reconciler(store, self.clock, self.registries, inserted=self._revived, look=self._look_at_all)
         self.endings = Endings(self._ended_elsewhere)
         self._is_reconciling = is_reconciling
@@ -109,7 +113,7 @@ class Engine:
             self._calls_per_app_max, self._slot_freed, {TIMERS: TIMERS_AT_ONCE_MAX, FETCHES: FETCHES_AT_ONCE_MAX}
         )
         self._scheduler = Scheduler(
-            self.store, self.clock, self.ids, self._slots, self.registries, self.environment, self._tell
+            self.store, self.clock, self.ids, self._slots, self.registries, self.environment, self.tell
         )
         self._executor = Executor(
             self.store,
@@ -144,7 +148,7 @@ class Engine:
             self._spawn(self.reconciler.run())
 
     async def _start_loops(self) -> None:
-        self.store.tell(News({}))  # whoever was alone until now isn't any more
+        self.store.tell(News({}, is_new=True))  # whoever was alone until now isn't any more
         await self._scheduler.start()
         self._working = asyncio.get_running_loop().create_task(self._scheduler.run(self._executor))
 
@@ -201,6 +205,7 @@ class Engine:
                     await self._membership.enter()
                     self._make_loops()
                     await self._start_loops()
+                    self._watcher.doubted()  # others have released what it worked on
                     break
                 except StoreClosed:
                     return
@@ -217,7 +222,12 @@ class Engine:
             return "its last beats did not reach the database"
         return None
 
-    def _tell(self, news: News) -> None:
+    @property
+    def is_deaf(self) -> bool:
+        """Tell whether there are other replicas, and what they tell doesn't arrive here."""
+        return not (self._membership.is_alone or self.store.is_heard)
+
+    def tell(self, news: News) -> None:
         """Tell the others, if there are any."""
         if not self._membership.is_alone:
             self.store.tell(news)
@@ -230,6 +240,7 @@ class Engine:
             self._scheduler.hear_room(news.room)
         if news.is_synced or news.is_left:
             self._spawn(self._look(news))
+        self._watcher.heard(news)
 
     async def _look(self, news: News) -> None:
         try:
@@ -262,8 +273,9 @@ class Engine:
     async def _look_at_all(self) -> None:
         await self._scheduler.look()
 
-    def _revived(self, partition: str, due_at: int) -> None:
-        self._scheduler.inserted(partition, due_at)
+    def _revived(self, job: Job) -> None:
+        self._scheduler.inserted(job.partition, job.due_at)
+        self._watcher.touched([job.run_id])
 
     def _slot_freed(self, partition: str) -> None:
         self._scheduler.slot_freed(partition)
@@ -294,6 +306,7 @@ class Engine:
     async def _take_in(self, plan: Callable[[Registry, int], list[Intake]], *, patience_s: float = 0.0) -> Accepted:
         deadline = self.clock.elapsed() + patience_s
         tries = 0
+        is_doubtful = False
         planned: list[Intake] = []
         planned_for = -1
         while tries < _STALE_TRIES_MAX:
@@ -314,6 +327,7 @@ class Engine:
                 result = await self.store.submit(request)
             except (StoreUnavailable, Fenced):
                 executor.give_back(intakes)
+                is_doubtful = True
                 if self.clock.elapsed() > deadline:
                     raise
                 await asyncio.sleep(_INGEST_RETRY_S)
@@ -322,6 +336,8 @@ class Engine:
                 executor.give_back(intakes)
                 raise
             if result.verdict is Verdict.COMMITTED:
+                if is_doubtful:  # an earlier try may have stored it, unseen
+                    self._watcher.doubted()
                 return Accepted(intakes, result)
             executor.give_back(intakes)
             tries += 1
@@ -492,6 +508,7 @@ class Engine:
         await self.store.submit(SettingRequest(_OFFSET, str(offset)))
         self.clock.offset_ms = offset
         self._scheduler.wake()
+        self._watcher.doubted()  # what shows the time shows another
 
     async def _quiet(self) -> None:
         deadline = asyncio.get_running_loop().time() + _QUIET_S_MAX

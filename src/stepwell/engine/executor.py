@@ -225,6 +225,7 @@ class Executor:
         self.lease_count += len(claims)
         claims = [claim for claim in claims if not self._is_disowned(claim.job)]
         self._held.update(_key(claim.job) for claim in claims)
+        self._watcher.touched([claim.job.run_id for claim in claims])
         cold: list[Claimed] = []
         for claim in claims:
             live = self._warm.get(claim.job.run_id, claim.run_version)
@@ -311,8 +312,7 @@ class Executor:
         """Give back a job whose work broke off by a bug of ours: it counts as lost, so that it doesn't go on for ever."""
         self._slots.release(self._lane(job))
         await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job], is_lost=True)))
-        self._queue.inserted(job.partition, job.due_at)
-        self._give_room(job)
+        self._released(job)
 
     async def _work_once(self, live: LiveRun, job: Job) -> None:
         function = self._registries.function(live.state.run)
@@ -338,8 +338,13 @@ class Executor:
         else:
             await self._until_accepted(lambda: self._store.submit(ReleaseRequest([job])))
             self._release(job)
-            self._queue.inserted(job.partition, job.due_at)
-            self._give_room(job)
+            self._released(job)
+
+    def _released(self, job: Job) -> None:
+        """Tell that a job waits in the queue again."""
+        self._queue.inserted(job.partition, job.due_at)
+        self._give_room(job)
+        self._watcher.touched([job.run_id])
 
     async def _may_begin(self) -> bool:
         """Wait until this replica surely counts as alive, and tell whether it may begin something: not while it drains."""
@@ -576,6 +581,7 @@ class Executor:
                     policy = _knowing_conflicts(policy, transition)
                     continue
                 if result.verdict is Verdict.LOST:
+                    self._watcher.touched([state.run.id])  # the attempt was kept
                     self._release(job)
                     self._warm.drop(state.run.id)
                     return False
@@ -590,6 +596,7 @@ class Executor:
         await self._until_accepted(lambda: self._registries.refresh(run.environment))
         states = await self._until_accepted(lambda: self._store.load_runs([run.id]))
         self._warm.replace(live, states[run.id])
+        self._watcher.touched([run.id])  # by a commit, perhaps, whose outcome never arrived
 
     def _request(self, live: LiveRun, job: Job | None, function: Function, transition: Transition) -> CommitRequest:
         """Make the commit of a transition. Its effects in memory are made after it, before anything else."""
@@ -706,6 +713,7 @@ class Executor:
             self._watcher.took_in(intake, functions, result)
         if result.resumed:
             self._queue.inserted(TIMERS, now)
+            self._watcher.touched(result.resumed)
         if result.gathering_due is not None:
             self._queue.gathered(result.gathering_due)
         if result.is_swept:
@@ -732,6 +740,7 @@ class Executor:
                 self.give_back_starts([start])
         if result.resumed:
             self._queue.inserted(TIMERS, self._clock.now())
+            self._watcher.touched(result.resumed)
 
     def give_back(self, intakes: Sequence[Intake]) -> None:
         """Give back the slots that were reserved for jobs that weren't inserted."""

@@ -20,10 +20,11 @@ class Registries:
     """The registered functions of each environment, as this replica last read them.
 
     They may be old: whoever uses them names the revision in the transaction, and refreshes when it is refused.
+    ``changed`` is called when a newer revision was read.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, changed: Callable[[], None]) -> None:
+        self._store, self._changed = store, changed
         self._by_environment: dict[EnvironmentId, Registry] = {}
         self._functions: dict[FunctionId, Function] = {}
         self._lanes: dict[FunctionId, str] = {}
@@ -89,6 +90,8 @@ class Registries:
             self._functions.update(registry.by_id)
             for function in registry.by_id.values():
                 self._lanes.setdefault(function.id, function.app_id)
+            if current is not None and current.revision < revision:
+                self._changed()
         return self._by_environment[environment]
 
 

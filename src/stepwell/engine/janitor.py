@@ -124,10 +124,18 @@ class _WalkOfKeys:
 
 
 class Janitor:
-    """Prunes one environment. One ``sweep_once`` at a time."""
+    """Prunes one environment. One ``sweep_once`` at a time. ``pruned`` is told of the runs that were to go."""
 
-    def __init__(self, store: Store, clock: Clock, environment: EnvironmentId, retention: Retention) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        environment: EnvironmentId,
+        retention: Retention,
+        pruned: Callable[[Sequence[RunId]], None] | None = None,
+    ) -> None:
         self._store, self._clock, self._environment, self._retention = store, clock, environment, retention
+        self._pruned = pruned
         self._share = _SHARE_MIN
         self._unknown: set[str] = set()
         self._swept_s: float | None = None
@@ -231,6 +239,8 @@ class Janitor:
     async def _prune(self, request: PruneRequest) -> Pruned:
         result = await self._gently(self._store.submit(request))
         assert result.pruned is not None, "a request to prune was answered without what it did"
+        if request.runs and self._pruned is not None:
+            self._pruned(request.runs)
         return result.pruned
 
     async def _gently(self, work: Awaitable[T]) -> T:

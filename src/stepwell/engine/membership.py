@@ -31,7 +31,9 @@ log = structlog.get_logger("stepwell.membership")
 
 
 class Membership:
-    """Keeps this replica alive in the eyes of the others. ``synced`` is called when the functions have changed."""
+    """Keeps this replica alive in the eyes of the others. ``synced`` is called with the revision of the functions at
+    each beat, ``released`` when jobs were released that nobody works on any more.
+    """
 
     def __init__(
         self,
@@ -40,8 +42,10 @@ class Membership:
         environment: EnvironmentId,
         take_over_s: float,
         synced: Callable[[int], None],
+        released: Callable[[], None],
     ) -> None:
-        self._store, self._clock, self._environment, self._synced = store, clock, environment, synced
+        self._store, self._clock, self._environment = store, clock, environment
+        self._synced, self._released = synced, released
         self._beat_s = take_over_s / _BEATS_PER_TAKE_OVER
         # A beat may be missed by others for as long as one takes to come, and reaping waits for the next: together the
         # time after which work must have been taken over.
@@ -112,6 +116,7 @@ class Membership:
                 await self._store.submit(ReapRequest(self._silent_ms, self._clock.now()))
                 log.warning("replicas.reaped", hint="a replica was silent for too long: its work is taken over")
                 self._store.tell(News({}, is_left=True))
+                self._released()
         finally:  # it may have gone through, too, when its outcome never arrived
             self._beaten.set()
 
@@ -167,6 +172,7 @@ class Membership:
             log.warning("jobs.orphaned", count=len(orphans), hint="their commits were answered by nobody; released")
             executor.disown(orphans)
             await self._store.submit(ReleaseRequest([self._as_job(lease) for lease in orphans], is_lost=True))
+            self._released()
             await scheduler.look()
 
     def _as_job(self, lease: Lease) -> Job:

@@ -62,7 +62,7 @@ class Reconciler:
         clock: Clock,
         registries: Registries,
         *,
-        inserted: Callable[[str, int], None],
+        inserted: Callable[[Job], None],
         look: Callable[[], Awaitable[None]],
     ) -> None:
         self._store, self._clock, self._registries = store, clock, registries
@@ -142,7 +142,7 @@ class Reconciler:
         result = await self._store.submit(RepairRequest(found, revived, now))
         tally.mended.update(result.mended)
         for job, _ in revived:
-            self._inserted(job.partition, job.due_at)
+            self._inserted(job)
 
     async def _revived(self, ids: Sequence[RunId], now: int) -> list[tuple[Job, int]]:
         """Make a job for each run that is stuck, from its newest state."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from stepwell.engine.core.model import Function, Intake, LogLine, Transition
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Result
+from stepwell.store.interface import News, Result
 
 
 class Watcher(Protocol):
@@ -40,6 +40,10 @@ class Watcher(Protocol):
         """Note that anything may have changed which nobody names: a dead replica's work was released, say."""
         ...
 
+    def heard(self, news: News) -> None:
+        """Note what another replica tells."""
+        ...
+
 
 class NoWatcher:
     """Sees nothing; the base of those that see a part."""
@@ -60,6 +64,9 @@ class NoWatcher:
         pass
 
     def doubted(self) -> None:
+        pass
+
+    def heard(self, news: News) -> None:
         pass
 
 
@@ -92,3 +99,7 @@ class Watchers:
     def doubted(self) -> None:
         for watcher in self._watchers:
             watcher.doubted()
+
+    def heard(self, news: News) -> None:
+        for watcher in self._watchers:
+            watcher.heard(news)

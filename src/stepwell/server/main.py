@@ -185,6 +185,7 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
         fetcher = Fetcher(allows_private=settings.allows_private_fetches)
         hub = Hub()
         engine = make_engine(settings, db, transport, Watchers(narrator, hub), fetcher)
+        hub.meet(engine)
         context = Context(
             settings=settings,
             engine=engine,

@@ -10,6 +10,7 @@ import msgspec
 from stepwell.errors import UsageError
 from stepwell.limits import STREAM_ITEMS_MAX, STREAM_TOPICS_MAX
 from stepwell.protocol.ids import EventId, RunId
+from stepwell.store.interface import Changed, Viewing
 
 _ONE_RUN: Final = "run:"
 _LOGS_OF_ONE: Final = "logs:"
@@ -102,6 +103,26 @@ class Batch:
         )
 
 
+def told_to_others(batch: Batch, views: Iterable[Viewing]) -> Changed | None:
+    """Return what other replicas are told of a batch, with what their pages ask for; None when it is nothing."""
+    has_runs = has_events = False
+    run_ids: set[RunId] = set()
+    for view in views:
+        has_runs |= view.runs
+        has_events |= view.events
+        run_ids.update(view.run_ids)
+    runs = {id: is_new for id, is_new in batch.runs.items() if has_runs or id in run_ids}
+    changed = Changed(
+        new_runs=[id for id, is_new in runs.items() if is_new],
+        runs=[id for id, is_new in runs.items() if not is_new],
+        events=list(batch.events) if has_events else (),
+        has_more_runs=has_runs and batch.has_more_runs,
+        has_more_events=has_events and batch.has_more_events,
+        is_doubtful=batch.is_doubtful,
+    )
+    return changed if any(changed) else None
+
+
 class RunChange(msgspec.Struct, frozen=True):
     """A run that was started, or of which something changed."""
 
@@ -125,13 +146,15 @@ def told(batches: Iterable[Batch], topics: Topics) -> Changes | None:
     events: dict[EventId, None] = {}
     has_functions = is_partial = False
     for batch in batches:
-        if topics.runs:
+        if topics.runs and len(runs) <= STREAM_ITEMS_MAX:
             for id, is_new in batch.runs.items():
                 runs[id] = runs.get(id, False) or is_new
             is_partial |= batch.has_more_runs
+        elif topics.runs:
+            is_partial = True
         else:
             runs |= {id: batch.runs[id] for id in topics.run_ids if id in batch.runs}
-        if topics.events:
+        if topics.events and len(events) <= STREAM_ITEMS_MAX:
             events |= batch.events
             is_partial |= batch.has_more_events
         has_functions |= topics.functions and batch.has_functions

@@ -1,29 +1,53 @@
 """Collects what changes while pages are open, and hands it to each of them at its own pace.
 
-What the engine tells is noted in a batch. The batch is closed at most every ``STREAM_PACE_S``, and soon after a silence; it
-gets a number, and the newest batches are kept. A page is only a place among these numbers: it takes what came after it,
-all in one message. So a page that reads slowly costs no memory, one that comes back goes on at its place, and one
-whose place is gone is told to read everything again (``reset``).
+What happens is noted in a batch. Batches are closed at most every ``STREAM_PACE_S``, and soon after a silence; they get
+numbers, and the newest are kept. A page is only a place among these numbers: it takes what came after it, all in one
+message. So a page that reads slowly costs no memory, one that comes back goes on at its place, and one whose place is
+gone is told to read everything again.
 
-While no page is open, and none has left just now, nothing is noted. Numbers begin anew after that, under another name.
+Replicas tell each other what their pages ask for (``Viewing``), and only what is asked for is told (``Changed``). While
+no page is open here, none has left just now, and no other replica has one, nothing is noted. When it is noted again, the
+numbers begin anew under another name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from stepwell.engine.core.model import Function, Intake, Transition
 from stepwell.engine.watch import NoWatcher
-from stepwell.limits import STREAM_KEPT_MAX, STREAM_LINGER_S, STREAM_PACE_S, STREAMS_MAX
-from stepwell.protocol.ids import RunId
-from stepwell.server.live.changes import Batch, Changes, Topics, told
-from stepwell.store.interface import Result
+from stepwell.limits import (
+    STREAM_KEPT_MAX,
+    STREAM_LINGER_S,
+    STREAM_PACE_S,
+    STREAM_POLL_S,
+    STREAMS_MAX,
+    VIEWED_RUNS_MAX,
+    VIEWING_KEPT_S,
+    VIEWING_S,
+)
+from stepwell.protocol.ids import ReplicaId, RunId
+from stepwell.server.live.changes import Batch, Changes, Topics, told, told_to_others
+from stepwell.store.interface import Changed, News, Result, Viewing
 
 _SOON_S: Final = 0.01  # what comes together with the first change after a silence
+
+
+class Others(Protocol):
+    """The other replicas."""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Tell whether there are some, and what they tell doesn't arrive here."""
+        ...
+
+    def tell(self, news: News) -> None:
+        """Tell them something, if there are any."""
+        ...
 
 
 class Heard(NamedTuple):
@@ -40,70 +64,125 @@ class Hub(NoWatcher):
 
     def __init__(self) -> None:
         self.is_closed = False
-        self.page_count = 0
+        self._others: Others | None = None
         self._is_on = False
-        self._asked_for: dict[RunId, int] = {}
-        """Runs that pages ask for by their ids, with how many do."""
-        self._batch = Batch()
-        self._begin_anew()
-        self._closed_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
-        self._turning_off: asyncio.TimerHandle | None = None
-        self._next: asyncio.Future[None] | None = None
-
-    def _begin_anew(self) -> None:
+        """Whether anybody wants to hear anything: all that it costs while nobody does is to look at this."""
+        self._pages: Counter[Topics] = Counter()
+        self._asked_for: frozenset[RunId] = frozenset()
+        """Runs that somebody asks for by their ids."""
+        self._views: dict[ReplicaId, tuple[Viewing, float]] = {}
+        """What pages at other replicas ask for, each with when that ends."""
+        self._own, self._foreign = Batch(), Batch()
+        """What has changed since the batches before, here and elsewhere."""
         self._name = secrets.token_hex(4)
         self._last = 0
         """The number of the newest batch."""
         self._kept: deque[Batch] = deque(maxlen=STREAM_KEPT_MAX)
+        self._closed_at = self._told_at = float("-inf")
+        self._closing: asyncio.TimerHandle | None = None
+        self._tending: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._next: asyncio.Future[None] | None = None
+
+    def meet(self, others: Others) -> None:
+        """Tell other replicas, from now on, what there is to tell them."""
+        self._others = others
+
+    @property
+    def page_count(self) -> int:
+        """Return how many pages are open."""
+        return self._pages.total()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether as many pages are open as may be."""
+        return self.page_count >= STREAMS_MAX
 
     # -- what happens -------------------------------------------------------------------------------------------
 
     def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
         if not self._is_on:
             return
-        self._batch.add_event(intake.event.id)
-        for run in intake.runs:
-            if run.id not in result.gathered:
-                self._batch.add_run(run.id, is_new=True, is_asked_for=run.id in self._asked_for)
+        self._own.add_event(intake.event.id)
+        for start in intake.starts:
+            id = start.run.id
+            if id not in result.gathered:
+                self._own.add_run(id, is_new=True, is_asked_for=id in self._asked_for)
         self._grew()
 
     def changed(self, transition: Transition, function: Function) -> None:
         if self._is_on:
             id = transition.run.id
-            self._batch.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
+            self._own.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
             self._grew()
 
     def touched(self, runs: Sequence[RunId]) -> None:
         if self._is_on and runs:
             for id in runs:
-                self._batch.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
+                self._own.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
             self._grew()
 
     def functions_changed(self) -> None:
-        if self._is_on:
-            self._batch.has_functions = True
+        if self._is_on:  # other replicas notice by themselves
+            self._foreign.has_functions = True
             self._grew()
 
     def doubted(self) -> None:
         if self._is_on:
-            self._batch.is_doubtful = self._batch.has_functions = True
+            self._own.is_doubtful = True
             self._grew()
 
-    def _grew(self) -> None:
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            delay_s = max(_SOON_S, self._closed_at + STREAM_PACE_S - loop.time())
-            self._timer = loop.call_later(delay_s, self._close_batch)
-
-    def _close_batch(self) -> None:
-        self._timer = None
-        self._closed_at = asyncio.get_running_loop().time()
-        batch, self._batch = self._batch, Batch()
-        if batch.is_empty:
+    def heard(self, news: News) -> None:
+        if news.viewing is not None and news.by is not None:
+            self._view(news.by, news.viewing)
+        if not self._is_on:
             return
-        self._last += 1
-        self._kept.append(batch)
+        if news.is_new and self._pages:
+            self._tell_viewing()
+        if news.is_left or news.is_new:
+            self._doubt_others()
+        if news.changed is not None:
+            self._note(news.changed)
+            self._grew()
+
+    def _view(self, by: ReplicaId, view: Viewing) -> None:
+        """Tell, from now on, what pages of another replica want to hear. What they missed before they read again."""
+        before = self._views.get(by)
+        self._views[by] = (view, _now() + VIEWING_KEPT_S)
+        self._settle()
+        if self._others is not None and not (before is not None and before[0].has_all_of(view)):
+            self._others.tell(News({}, changed=Changed(is_doubtful=True, to=by)))
+
+    def _note(self, changed: Changed) -> None:
+        for ids, is_new in ((changed.new_runs, True), (changed.runs, False)):
+            for id in ids:
+                self._foreign.add_run(id, is_new=is_new, is_asked_for=id in self._asked_for)
+        for id in changed.events:
+            self._foreign.add_event(id)
+        self._foreign.has_more_runs |= changed.has_more_runs
+        self._foreign.has_more_events |= changed.has_more_events
+        self._foreign.is_doubtful |= changed.is_doubtful
+
+    def _doubt_others(self) -> None:
+        self._foreign.is_doubtful = True
+        self._grew()
+
+    # -- batches ------------------------------------------------------------------------------------------------
+
+    def _grew(self) -> None:
+        if self._closing is None:
+            delay_s = max(_SOON_S, self._closed_at + STREAM_PACE_S - _now())
+            self._closing = asyncio.get_running_loop().call_later(delay_s, self._close_batches)
+
+    def _close_batches(self) -> None:
+        self._closing, self._closed_at = None, _now()
+        batches = (self._own, self._foreign)
+        self._own, self._foreign = Batch(), Batch()
+        self._tell_changed(batches[0])
+        for batch in batches:
+            if not batch.is_empty:
+                self._last += 1
+                self._kept.append(batch)
         self._wake()
 
     def _wake(self) -> None:
@@ -111,50 +190,87 @@ class Hub(NoWatcher):
             self._next.set_result(None)
             self._next = None
 
-    # -- pages --------------------------------------------------------------------------------------------------
+    # -- other replicas -----------------------------------------------------------------------------------------
 
-    @property
-    def is_full(self) -> bool:
-        """Tell whether as many pages are open as may be."""
-        return self.page_count >= STREAMS_MAX
+    def _tell_changed(self, batch: Batch) -> None:
+        if not self._views or self._others is None:
+            return
+        expired = [by for by, (_, until) in self._views.items() if until < _now()]
+        for by in expired:
+            del self._views[by]
+        if expired:
+            self._settle()
+        changed = told_to_others(batch, [view for view, _ in self._views.values()])
+        if changed is not None:
+            self._others.tell(News({}, changed=changed))
+
+    def _tell_viewing(self) -> None:
+        self._told_at = _now()
+        if self._others is None:
+            return
+        run_ids = frozenset[RunId]().union(*(topics.run_ids for topics in self._pages))
+        view = Viewing(
+            runs=any(topics.runs for topics in self._pages) or len(run_ids) > VIEWED_RUNS_MAX,
+            events=any(topics.events for topics in self._pages),
+            run_ids=list(run_ids) if len(run_ids) <= VIEWED_RUNS_MAX else (),
+        )
+        self._others.tell(News({}, viewing=view))
+
+    def _tend(self) -> None:
+        """While pages are open, tell others of them; where nothing is heard of the others, anything may have changed."""
+        self._tending = asyncio.get_running_loop().call_later(STREAM_POLL_S, self._tend)
+        if self._others is not None and self._others.is_deaf:
+            self._doubt_others()
+        elif _now() - self._told_at >= VIEWING_S:
+            self._tell_viewing()
+
+    # -- pages --------------------------------------------------------------------------------------------------
 
     def join(self, topics: Topics, cursor: str | None = None) -> Page:
         """Take up a page, at the place where it was or, without a cursor, from now on. It must ``leave``."""
-        self.page_count += 1
-        self._is_on = True
-        if self._turning_off is not None:
-            self._turning_off.cancel()
-            self._turning_off = None
-        for id in topics.run_ids:
-            self._asked_for[id] = self._asked_for.get(id, 0) + 1
-        return Page(self, topics, self._last if cursor is None else self._place_of(cursor))
+        place = self._last if cursor is None else self._place_of(cursor)
+        self._pages[topics] += 1
+        self._settle()
+        if self._pages[topics] == 1:
+            self._tell_viewing()
+        return Page(self, topics, place)
 
     def leave(self, topics: Topics) -> None:
         """Forget a page."""
-        self.page_count -= 1
-        for id in topics.run_ids:
-            self._asked_for[id] -= 1
-            if not self._asked_for[id]:
-                del self._asked_for[id]
-        if not self.page_count:
-            self._turning_off = asyncio.get_running_loop().call_later(STREAM_LINGER_S, self._turn_off)
+        self._pages -= Counter((topics,))
+        self._settle()
 
-    def _turn_off(self) -> None:
-        self._turning_off = None
-        self._is_on = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._batch = Batch()
-        self._begin_anew()
+    def _settle(self) -> None:
+        """Begin or stop to note, as there are pages or none."""
+        run_ids = [topics.run_ids for topics in self._pages] + [view.run_ids for view, _ in self._views.values()]
+        self._asked_for = frozenset[RunId]().union(*run_ids)
+        if self._pages:
+            self._lingering = _cancelled(self._lingering)
+            if self._tending is None:
+                self._tend()
+        elif self._tending is not None:
+            self._tending = _cancelled(self._tending)
+            if not self.is_closed:
+                self._lingering = asyncio.get_running_loop().call_later(STREAM_LINGER_S, self._linger_no_more)
+        is_on = bool(self._pages or self._views or self._lingering)
+        if self._is_on and not is_on:
+            self._closing = _cancelled(self._closing)
+            self._own, self._foreign = Batch(), Batch()
+            self._kept.clear()
+            self._name, self._last = secrets.token_hex(4), 0
+        self._is_on = is_on
+
+    def _linger_no_more(self) -> None:
+        self._lingering = None
+        self._settle()
 
     def close(self) -> None:
         """Let all pages go: the server stops."""
         self.is_closed = True
         self._wake()
-        for timer in (self._timer, self._turning_off):
-            if timer is not None:
-                timer.cancel()
+        self._closing, self._lingering = _cancelled(self._closing), _cancelled(self._lingering)
+        self._tending = _cancelled(self._tending)
+        self._is_on = False
 
     def cursor(self, place: int) -> str:
         """Return what a page that comes back says of its place."""
@@ -162,7 +278,7 @@ class Hub(NoWatcher):
 
     def _place_of(self, cursor: str) -> int | None:
         name, _, number = cursor.partition("-")
-        if name != self._name or not (number.isdecimal() and number.isascii()):
+        if name != self._name or not (number.isdecimal() and number.isascii() and len(number) < 20):
             return None
         place = int(number)
         return place if place <= self._last else None
@@ -171,11 +287,11 @@ class Hub(NoWatcher):
         """Return the newest place, and what came after another; None where that is gone."""
         if place is None or self._last - place > len(self._kept):
             return self._last, None
-        count = self._last - place
-        return self._last, [self._kept[index] for index in range(len(self._kept) - count, len(self._kept))]
+        first = len(self._kept) - (self._last - place)
+        return self._last, [self._kept[index] for index in range(first, len(self._kept))]
 
     async def more(self) -> None:
-        """Wait until a batch is closed, or the hub."""
+        """Wait until batches are closed, or the hub."""
         if self.is_closed:
             return
         if self._next is None:
@@ -191,8 +307,8 @@ class Page:
 
     @property
     def cursor(self) -> str:
-        """Where it is: at the end, where its place is gone."""
-        return self._hub.cursor(self._hub.since(self._place)[0] if self._place is None else self._place)
+        """Where it is; where its place is gone, the newest."""
+        return self._hub.cursor(self._hub.since(None)[0] if self._place is None else self._place)
 
     async def next(self) -> Heard | None:
         """Wait for what the page hears next; None when it hears no more, since the server stops."""
@@ -209,3 +325,13 @@ class Page:
     def leave(self) -> None:
         """Hear no more."""
         self._hub.leave(self._topics)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    """Cancel a timer, if there is one."""
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,101 @@
+"""A page that is open at one replica hears of what changes at another one, on one PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from stepwell.protocol.ids import ReplicaId, RunId
+from stepwell.server.live.changes import Changes, read_topics
+from stepwell.server.live.hub import Page
+from stepwell.store.postgres import PostgresStore
+from tests.postgres import Postgres
+from tests.server.world import World, ops, running, sleep
+from tests.store.database import migrated
+
+WAIT_S = 10.0
+
+
+class Pair(NamedTuple):
+    """Two replicas: pages are open here, and things happen there."""
+
+    here: World
+    there: World
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, postgres: Postgres) -> AsyncGenerator[Pair]:
+    url = postgres.create_database(template=migrated(postgres))
+    async with AsyncExitStack() as stack:
+        here, there = [
+            await stack.enter_async_context(
+                running(tmp_path, store=PostgresStore(url, ReplicaId(id), is_migrating=False))
+            )
+            for id in ("replica-1", "replica-2")
+        ]
+        yield Pair(here, there)
+    await asyncio.to_thread(postgres.drop_database, url)
+
+
+async def changes(page: Page) -> Changes:
+    async with asyncio.timeout(WAIT_S):
+        heard = await page.next()
+    assert heard is not None
+    assert heard.changes is not None
+    return heard.changes
+
+
+async def opened(pair: Pair, topics: str) -> Page:
+    """Open a page here, of which the replica there knows."""
+    page = pair.here.context.hub.join(read_topics(topics))
+    while not (await changes(page)).is_partial:
+        pass
+    return page
+
+
+async def test_a_page_hears_of_events_and_runs_of_another_replica(pair: Pair) -> None:
+    await pair.there.register("f")
+    page = await opened(pair, "runs,events")
+
+    event = await pair.there.send("f.go")
+    run_id = event["runs"][0]["id"]
+
+    events: set[str] = set()
+    news: dict[str, bool] = {}
+    while not (event["id"] in events and news.get(run_id)):
+        heard = await changes(page)
+        events.update(heard.events)
+        for run in heard.runs:
+            news[run.id] = news.get(run.id, False) or run.is_new
+    await pair.there.ended(run_id)
+
+
+async def test_a_page_of_one_run_hears_of_that_run_alone(pair: Pair) -> None:
+    await pair.there.register("f", "g")
+    pair.there.apps.answers["f"] = lambda _call: ops(sleep("wait", "1d"))
+    pair.here.apps.answers["f"] = lambda _call: ops(sleep("wait", "1d"))
+    run_id = (await pair.there.send("f.go"))["runs"][0]["id"]
+    page = await opened(pair, f"run:{run_id}")
+
+    other = await pair.there.send("g.go")
+    await pair.there.ended(other["runs"][0]["id"])
+    await pair.there.engine.cancel(RunId(run_id))
+
+    heard: list[str] = []
+    while run_id not in heard or not (await pair.here.get(f"/api/runs/{run_id}"))["ended_at"]:
+        heard += [run.id for run in (await changes(page)).runs]
+    assert set(heard) == {run_id}
+
+
+async def test_a_page_hears_that_another_replica_paused_a_function(pair: Pair) -> None:
+    await pair.there.register("f")
+    page = await opened(pair, "functions")
+    await pair.there.post("/api/functions/f/pause", {})
+
+    while not (await pair.here.get("/api/functions/f"))["pause"]:
+        assert (await changes(page)).functions
