@@ -13,6 +13,7 @@ StepwellError
 ├── SendError                 the server didn't accept events
 ├── StoreError                the database failed
 │   ├── StoreUnavailable      it can't be reached or can't write now: the same may go through later
+│   ├── QueryTimeout          a question of the dashboard took too long
 │   └── StoreClosed           the store is shutting down
 └── FunctionError             control flow in user code
     ├── NonRetriableError     fail now, without further attempts
@@ -117,6 +118,17 @@ class StoreUnavailable(StoreError):
     """
 
     code = "store_unavailable"
+
+
+class QueryTimeout(StoreError):
+    """A question of the dashboard took too long, and was broken off."""
+
+    code = "query_timeout"
+
+    @classmethod
+    def after(cls, s: float) -> QueryTimeout:
+        """Make the error of a question that was given so many seconds."""
+        return cls(f"the search took longer than {s:g} s: narrow the time range")
 
 
 class StoreClosed(StoreError):

@@ -111,6 +111,20 @@ PAGE_ROWS_MAX: Final = 100
 OUTCOMES_MAX: Final = 1_000  # runs of one event that an explanation names
 LINE_COUNTED_MAX: Final = 1_000  # jobs that are counted when somebody asks for a place in line
 
+# What lists and counts look at, so that a question is answered quickly however much history there is. What was left
+# out is said in the answer.
+RUNS_SCANNED_MAX: Final = 20_000  # that a page of a list looks through by a filter that has no index
+RUNS_COUNTED_MAX: Final = 200_000  # ended runs that a chart counts, the newest first
+OPEN_COUNTED_MAX: Final = 10_000  # runs that haven't ended
+RARE_EVENTS_MAX: Final = 500  # of one name; the runs of more are found by looking through the newest runs
+BUCKETS_MAX: Final = 500  # of a chart
+RUN_IDS_MAX: Final = 100  # that a list is asked for
+ERROR_SHOWN_BYTES_MAX: Final = 4 * KIB  # of an error, in lists
+ERROR_LINE_CHARS_MAX: Final = 200
+MEMO_SHOWN_BYTES_MAX: Final = 16 * KIB  # of a step's result, where only what it links to is wanted
+LINKS_MAX: Final = 100  # children, and sent events, of a run that are named
+READ_S_MAX: Final = 5.0  # for a question of the dashboard; then the answer is an error
+
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
 

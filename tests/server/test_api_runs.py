@@ -83,7 +83,7 @@ async def test_runs_are_filtered(world: World) -> None:
 
 
 async def test_runs_are_found_by_the_name_of_a_common_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.store.read._RARE_EVENTS_MAX", 1)
+    monkeypatch.setattr("stepwell.store.lists.RARE_EVENTS_MAX", 1)
     await world.register("f", "g")
     ids = [(await world.run("f"))["id"] for _ in range(3)]
     await world.run("g")
@@ -109,7 +109,7 @@ async def test_a_bad_filter_is_refused(world: World, query: Any, status: int, co
     await world.refused(status, code, "GET", "/api/runs", params=query)
 
 
-@pytest.mark.parametrize("path", ["", "/timeline", "/cancel", "/rerun"])
+@pytest.mark.parametrize("path", ["", "/timeline", "/rows/0.0.1", "/config", "/cancel", "/rerun"])
 @pytest.mark.parametrize("id", ["nope", "01KAT3Z6W00000000000000000", "0" * 5000])
 async def test_an_unknown_run_is_not_found(world: World, id: str, path: str) -> None:
     method = "POST" if path in ("/cancel", "/rerun") else "GET"
@@ -188,3 +188,86 @@ async def test_a_body_where_none_belongs_is_refused(world: World) -> None:
 
     await world.refused(400, "invalid_body", "POST", f"/api/runs/{run['id']}/rerun", json={"from_step": "a"})
     await world.refused(400, "invalid_json", "POST", f"/api/runs/{run['id']}/cancel", content=b"{oops")
+
+
+async def test_a_list_says_how_long_a_run_took_and_what_it_failed_with(either: World) -> None:
+    await either.register("f", "g")
+    either.apps.answers["g"] = lambda _call: error("no\n  such user" + "!" * 500)
+    await either.run("f")
+    await either.run("g")
+
+    failed, completed = (await either.get("/api/runs"))["items"]
+
+    assert failed["error"].startswith("ValueError: no such user!!!")
+    assert len(failed["error"]) == 200
+    assert (completed["error"], completed["function_name"]) == (None, "F")
+    assert 0 <= completed["duration_ms"] < 10_000
+
+
+async def test_runs_are_filtered_by_several_statuses_and_by_app(either: World) -> None:
+    await either.register("f", "g", "asleep")
+    await either.register("h", app="other")
+    either.apps.answers["g"] = lambda _call: error("no")
+    either.apps.answers["asleep"] = lambda _call: ops(sleep("wait", "3d"))
+    done, failed, other = [(await either.run(slug))["id"] for slug in ("f", "g", "h")]
+    asleep = (await either.send("asleep.go"))["runs"][0]["id"]
+    await either.quiet()
+
+    async def found(**query: Any) -> list[str]:
+        return [run["id"] for run in (await either.get("/api/runs", **query))["items"]]
+
+    assert await found(status="failed,running") == [asleep, failed]
+    assert await found(status="completed,failed") == [other, failed, done]
+    assert await found(status="queued,cancelled,skipped") == []
+    assert await found(app="other") == [other]
+    assert await found(app="shop", status="completed") == [done]
+    assert await found(app="other", function="f") == []
+    assert await found(ids=f"{done},{asleep},01KAT3Z6W00000000000000000") == [asleep, done]
+    assert await found(ids=done, status="failed") == [done]
+    assert await found(status="failed,running", limit=1) == [asleep]
+
+
+async def test_a_search_that_was_broken_off_says_how_far_it_got_and_goes_on_from_there(
+    either: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.store.lists.RUNS_SCANNED_MAX", 3)
+    await either.register("f", "g", "h")
+    first = (await either.run("g"))["id"]
+    for _ in range(5):
+        await either.run("f")
+
+    monkeypatch.setattr("stepwell.store.lists.RARE_EVENTS_MAX", 0)
+    seen: list[str] = []
+    pages = 0
+    cursor: dict[str, str] = {}
+    while True:
+        page = await either.get("/api/runs", event_name="g.go", **cursor)
+        seen += [run["id"] for run in page["items"]]
+        pages += 1
+        assert (page["searched_until"] is None) == (page["next_cursor"] is None)
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+
+    assert seen == [first]
+    assert pages == 3
+
+
+async def test_ids_and_statuses_that_are_none_are_refused(world: World) -> None:
+    await world.refused(400, "invalid_query", "GET", "/api/runs", params={"status": "failed,nope"})
+    await world.refused(400, "invalid_query", "GET", "/api/runs", params={"ids": "nope"})
+    many = ",".join(["01KAT3Z6W00000000000000000"] * 101)
+    await world.refused(400, "invalid_query", "GET", "/api/runs", params={"ids": many})
+
+
+async def test_a_run_shows_the_configuration_that_it_began_with(either: World) -> None:
+    await either.register("f", f={"retries": 3})
+    run = await either.run("f")
+    old = await either.get(f"/api/runs/{run['id']}/config")
+    await either.register("f", f={"retries": 5})
+
+    config = await either.get(f"/api/runs/{run['id']}/config")
+
+    assert (old["is_current"], config["is_current"]) == (True, False)
+    assert config["version"] == run["function_version"] == 1
+    assert config["config"]["steps"]["step"]["retries"]["attempts"] == 3

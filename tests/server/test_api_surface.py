@@ -39,10 +39,13 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/functions/{slug}/pause", "POST"),
         ("/api/functions/{slug}/resume", "POST"),
         ("/api/runs", "GET"),
+        ("/api/runs/stats", "GET"),
         ("/api/runs/{id}", "GET"),
         ("/api/runs/{id}/cancel", "POST"),
+        ("/api/runs/{id}/config", "GET"),
         ("/api/runs/{id}/explain", "GET"),
         ("/api/runs/{id}/rerun", "POST"),
+        ("/api/runs/{id}/rows/{row}", "GET"),
         ("/api/runs/{id}/timeline", "GET"),
         ("/api/skip", "POST"),
         ("/api/stream", "GET"),
@@ -100,7 +103,7 @@ async def test_a_database_that_fails_is_said_in_the_common_shape(world: World, m
     async def fail(*_: object) -> None:
         raise StoreError("disk full")
 
-    monkeypatch.setattr(world.engine.store, "list_runs", fail)
+    monkeypatch.setattr(world.engine.store.insight, "find_runs", fail)
 
     assert "disk full" in await world.refused(503, "store", "GET", "/api/runs")
 
@@ -109,7 +112,7 @@ async def test_a_bug_is_answered_in_the_common_shape(world: World, monkeypatch: 
     async def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(world.engine.store, "list_runs", fail)
+    monkeypatch.setattr(world.engine.store.insight, "find_runs", fail)
 
     await world.refused(500, "internal_error", "GET", "/api/runs")
 

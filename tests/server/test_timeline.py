@@ -174,3 +174,102 @@ async def test_a_step_that_failed_for_good_shows_its_error(world: World) -> None
 
     assert shown(rows, "title", "status", "error")[0] == ("pay", "failed", {"message": "no money", "name": "Declined"})
     assert run["output"] == "caught"
+
+
+async def test_without_payloads_a_row_says_how_large_its_output_is(either: World) -> None:
+    await either.register("f", f={"retries": 1})
+    replies = iter([ops(ran("a", {"text": "x" * 100})), error("503"), result("end")])
+    either.apps.answers["f"] = lambda _call: next(replies)
+    event = await either.send("f.go")
+    await either.post("/api/skip", {"duration": "1h"})
+    id = event["runs"][0]["id"]
+    await either.ended(id)
+
+    got = await either.get(f"/api/runs/{id}/timeline", payloads=False)
+
+    assert shown(got["rows"], "op", "title", "status", "output", "output_bytes", "error", "error_line") == [
+        ("step.run", "a", "completed", None, 111, None, None),
+        (None, None, "retrying", None, None, None, "ValueError: 503"),
+        (None, None, "completed", None, None, None, None),
+    ]
+    assert got["run"]["output"] is None
+    whole = await timeline(either, id)
+    assert [row["output_bytes"] for row in whole["rows"]] == [111, None, 5]
+    rows = [await either.get(f"/api/runs/{id}/rows/{row['id']}") for row in got["rows"]]
+    assert shown(rows, "output") == [({"text": "x" * 100},), (None,), ("end",)]
+    assert rows[1]["error"]["message"] == "503"
+    assert (rows[0]["started_at"], rows[0]["ended_at"]) == (got["rows"][0]["started_at"], got["rows"][0]["ended_at"])
+    await either.refused(404, "row_not_found", "GET", f"/api/runs/{id}/rows/nope")
+
+
+async def test_only_rows_after_a_time_are_shown_and_what_goes_on(world: World) -> None:
+    await world.register("f")
+    replies = iter([ops(sleep("first", "1h")), ops(sleep("second", "1h"))])
+    world.apps.answers["f"] = lambda _call: next(replies)
+    id = (await world.send("f.go"))["runs"][0]["id"]
+    await world.post("/api/skip", {"duration": "1h"})
+
+    for payloads in (True, False):
+        got = await world.get(f"/api/runs/{id}/timeline", payloads=payloads, after="2026-01-01T00:30:00Z")
+
+        assert shown(got["rows"], "op", "title", "status") == [
+            ("step.sleep", "first", "completed"),
+            (None, None, "completed"),
+            ("step.sleep", "second", "sleeping"),
+        ]
+    assert got["rows"][-1]["links"] == {"until": "2026-01-01T02:00:00.000Z"}
+
+
+async def test_a_run_names_its_relatives(either: World) -> None:
+    await either.register("parent", "child")
+    invoke = Op(id=step_hash("call"), op="InvokeFunction", name="call", opts={"function_id": "child"})
+    sent = (await either.send("other"))["id"]
+    either.apps.answers["parent"] = lambda call: (
+        result(1)
+        if len(steps_done(call)) == 3
+        else ops(ran("send", {"ids": [sent]}), ran("list", ["01KAT3Z6W00000000000000000"]), invoke)
+    )
+    parent = await either.run("parent")
+    got = await timeline(either, parent["id"])
+
+    [child] = got["run"]["children"]
+    assert (child["function"], child["status"], child["step"]) == ("child", "completed", "call")
+    assert got["run"]["parent"] is None
+    assert got["run"]["sent_events"] == [{"id": sent, "name": "other", "step": "send"}]
+    by_title = {row["title"]: row for row in got["rows"]}
+    assert (by_title["call"]["op"], by_title["call"]["links"]) == (
+        "step.invoke",
+        {"run_id": child["run_id"], "function": "child"},
+    )
+    assert (by_title["send"]["op"], by_title["send"]["links"]) == (
+        "step.sendEvent",
+        {"event_id": sent, "event_name": "other"},
+    )
+    assert by_title["list"]["op"] == "step.run"
+    below = await timeline(either, child["run_id"])
+    assert below["run"]["parent"] == {
+        "run_id": parent["id"],
+        "function": "parent",
+        "status": "completed",
+        "step": "call",
+    }
+
+
+async def test_a_wait_says_what_for_while_it_lasts_and_what_came(either: World) -> None:
+    await either.register("f")
+    opts = {"event": "paid", "if": "async.data.id == event.data.id", "timeout": "1h"}
+    wait = Op(id=step_hash("wait"), op="WaitForEvent", name="paid", display_name="wait", opts=opts)
+    either.apps.answers["f"] = lambda call: result(1) if steps_done(call) else ops(wait)
+    id = (await either.send("f.go", {"id": 7}))["runs"][0]["id"]
+    await either.quiet()
+
+    waiting = await timeline(either, id)
+    await either.send("paid", {"id": 7})
+    await either.ended(id)
+    over = await timeline(either, id)
+
+    row = waiting["rows"][-1]
+    assert (row["op"], row["status"]) == ("step.waitForEvent", "waiting")
+    assert row["links"] == {"event_name": "paid", "expression": "async.data.id == 7", "until": row["due_at"]}
+    [row] = [row for row in over["rows"] if row["title"] == "wait"]
+    assert row["links"]["event_name"] == "paid"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 
-from stepwell.engine.core.model import Run
+from stepwell.engine.core.model import Run, RunStatus
 from stepwell.engine.core.trigger import internal_event
+from stepwell.engine.ids import ulid_text
 from stepwell.protocol.ids import EventId, RunId
 from stepwell.protocol.sync import Trigger
 from stepwell.store.interface import EventFilter, RunFilter, Store
@@ -17,6 +20,8 @@ from tests.unit.engine.making import DEV, T0, error, event_of, function_of, resu
 @pytest.fixture
 async def busy(worker: Worker) -> Worker:
     """A replica with runs of two functions in every status, of events a (1 to 6) and b (7, 8)."""
+    numbers = itertools.count(1)
+    worker.new_id = lambda: ulid_text(worker.now, next(numbers).to_bytes(10, "big"))
     await worker.sync("app", function_of(), function_of("app-g", triggers=[Trigger(event="b")]))
     for number in range(1, 9):
         worker.now = T0 + number * 1_000
@@ -45,22 +50,22 @@ async def listed(store: Store, **fields: object) -> list[str]:
     [
         ({}, "87654321"),
         ({"limit": 3}, "876"),
-        ({"function_id": function_of().id}, "654321"),
-        ({"function_id": function_of("app-g").id}, "87"),
-        ({"function_id": "unknown"}, ""),
-        ({"status": "queued"}, "875"),
-        ({"status": "running"}, "4"),
-        ({"status": "completed"}, "1"),
-        ({"status": "failed"}, "2"),
-        ({"status": "cancelled"}, "3"),
-        ({"status": "skipped"}, "6"),
+        ({"function_ids": (function_of().id,)}, "654321"),
+        ({"function_ids": (function_of("app-g").id,)}, "87"),
+        ({"function_ids": ("unknown",)}, ""),
+        ({"statuses": frozenset([RunStatus.QUEUED])}, "875"),
+        ({"statuses": frozenset([RunStatus.RUNNING])}, "4"),
+        ({"statuses": frozenset([RunStatus.COMPLETED])}, "1"),
+        ({"statuses": frozenset([RunStatus.FAILED])}, "2"),
+        ({"statuses": frozenset([RunStatus.CANCELLED])}, "3"),
+        ({"statuses": frozenset([RunStatus.SKIPPED])}, "6"),
         ({"event_id": event_of(4).id}, "4"),
         ({"event_name": "b"}, "87"),
         ({"event_name": "unknown"}, ""),
-        ({"event_name": "a", "status": "queued"}, "5"),
+        ({"event_name": "a", "statuses": frozenset([RunStatus.QUEUED])}, "5"),
         ({"queued_from": T0 + 3_000}, "876543"),
         ({"queued_until": T0 + 3_000}, "21"),
-        ({"queued_from": T0 + 3_000, "queued_until": T0 + 5_000, "function_id": function_of().id}, "43"),
+        ({"queued_from": T0 + 3_000, "queued_until": T0 + 5_000, "function_ids": (function_of().id,)}, "43"),
         ({"environment": "other"}, ""),
     ],
 )
@@ -69,7 +74,7 @@ async def test_runs_are_listed_by_filter(busy: Worker, fields: dict[str, object]
 
 
 async def test_common_event_names_are_found_too(busy: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.store.read._RARE_EVENTS_MAX", 3)
+    monkeypatch.setattr("stepwell.store.lists.RARE_EVENTS_MAX", 3)
 
     assert "".join(await listed(busy.store, event_name="a")) == "654321"
     assert "".join(await listed(busy.store, event_name="b")) == "87"
@@ -127,7 +132,7 @@ async def test_what_is_not_there_is_none(worker: Worker) -> None:
 
 
 async def test_a_run_is_shown_with_its_event_and_all_its_parts(busy: Worker) -> None:
-    [run] = await busy.store.list_runs(RunFilter(DEV, status="running"))
+    [run] = await busy.store.list_runs(RunFilter(DEV, statuses=frozenset([RunStatus.RUNNING])))
 
     detail = await busy.store.load_run(run.id)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.engine.core.model import RunStatus
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId
 from stepwell.store.interface import RunFilter
+from stepwell.store.lists import list_runs
 from stepwell.store.migrate import migrate
 from stepwell.store.query import load_queries
-from stepwell.store.read import list_runs
 from stepwell.store.sqlite import Statements, run_plan
 
 # A full scan of ``v`` is a look at the rows of the statement itself, and ``schedule`` holds no history.
@@ -116,16 +117,22 @@ DEV = EnvironmentId("dev")
     ("which", "index"),
     [
         (RunFilter(DEV), "SCAN run"),  # the newest of all: the primary key backwards, up to the limit
-        (RunFilter(DEV, function_id=FunctionId("f")), "run_function (function_id=?"),
-        (RunFilter(DEV, function_id=FunctionId("f"), before="x"), "run_function (function_id=? AND id<?)"),
+        (RunFilter(DEV, function_ids=(FunctionId("f"),)), "run_function (function_id=?"),
+        (RunFilter(DEV, function_ids=(FunctionId("f"),), before="x"), "run_function (function_id=? AND id<?)"),
         (RunFilter(DEV, event_id=EventId("e")), "run_event (event_id=?"),
         (RunFilter(DEV, before="x"), "SEARCH run USING PRIMARY KEY (id<?)"),
-        (RunFilter(DEV, status="failed"), "run_failed (environment=?)"),
-        (RunFilter(DEV, status="failed", before="x"), "run_failed (environment=? AND id<?)"),
-        (RunFilter(DEV, status="cancelled"), "run_cancelled (environment=?)"),
-        (RunFilter(DEV, status="skipped"), "run_skipped (environment=?)"),
-        (RunFilter(DEV, status="queued"), "SCAN job"),  # the newest of what is pending, up to the limit
-        (RunFilter(DEV, status="running", before="x"), "SEARCH job USING PRIMARY KEY (run_id<?)"),
+        (RunFilter(DEV, statuses=frozenset([RunStatus.FAILED])), "run_failed (environment=?)"),
+        (RunFilter(DEV, statuses=frozenset([RunStatus.FAILED]), before="x"), "run_failed (environment=? AND id<?)"),
+        (RunFilter(DEV, statuses=frozenset([RunStatus.CANCELLED])), "run_cancelled (environment=?)"),
+        (RunFilter(DEV, statuses=frozenset([RunStatus.SKIPPED])), "run_skipped (environment=?)"),
+        (
+            RunFilter(DEV, statuses=frozenset([RunStatus.QUEUED])),
+            "SCAN job",
+        ),  # the newest of what is pending, up to the limit
+        (
+            RunFilter(DEV, statuses=frozenset([RunStatus.RUNNING]), before="x"),
+            "SEARCH job USING PRIMARY KEY (run_id<?)",
+        ),
     ],
 )
 def test_a_list_of_runs_uses_its_index_and_sorts_nothing(db: sqlite3.Connection, which: RunFilter, index: str) -> None:

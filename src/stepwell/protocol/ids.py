@@ -25,6 +25,8 @@ DISCOVER: Final = "step"
 COMPLETE: Final = StepId("0737c22d3bfae812339732d14d8c7dbd6dc4e09c")
 """The id of ``RunComplete``: SHA-1 of ``complete`` (protocol 4.5)."""
 
+_ULID_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID_MS_MAX: Final = (1 << 48) - 1
 _NAMESPACE: Final = uuid.UUID("b4a0c7a6-9d2c-5a8e-8f3e-0d6b8f6b3c21")
 
 
@@ -32,6 +34,20 @@ def step_hash(name: str, index: int = 0) -> StepId:
     """Hash a step's name and its repeat index in the run (0 for the first use), as protocol 4.5 has it."""
     text = name if index == 0 else f"{name}:{index}"
     return StepId(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def first_ulid(at_ms: int) -> str:
+    """Return the least ULID of a time; one that no ULID can have counts as the nearest that it can."""
+    at_ms = max(0, min(at_ms, _ULID_MS_MAX))
+    return "".join(_ULID_DIGITS[at_ms >> shift & 31] for shift in range(45, -1, -5)) + "0" * 16
+
+
+def ulid_ms(id: str) -> int:
+    """Return the time in a ULID, Unix ms."""
+    at_ms = 0
+    for digit in id[:10]:
+        at_ms = at_ms << 5 | _ULID_DIGITS.index(digit)
+    return at_ms
 
 
 def named_uuid(*parts: str) -> str:

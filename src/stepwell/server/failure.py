@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 
+from stepwell.limits import ERROR_LINE_CHARS_MAX
 from stepwell.protocol.canonical import Json
 
 _EXCERPT_BYTES: int = 1_000
@@ -19,6 +23,11 @@ class Failure(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name
+
+
+_FIELD: Final = r'"%s":("(?:[^"\\]|\\.)*"?)'
+_NAME: Final = re.compile(_FIELD % "name")
+_MESSAGE: Final = re.compile(_FIELD % "message")
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -41,3 +50,27 @@ def read_failure(stored: bytes) -> Failure:
         message=found.message if isinstance(found.message, str) else "",
         stack=found.stack if isinstance(found.stack, str) else None,
     )
+
+
+def error_line(stored: bytes) -> str:
+    """Return an error as one line, ``Name: message``, though only the beginning of what is stored may be given."""
+    try:
+        msgspec.json.decode(stored, type=msgspec.Raw)
+        text = str(read_failure(stored))
+    except msgspec.DecodeError:
+        text = _cut_line(stored.decode("utf-8", "replace"))
+    line = " ".join(text.split())
+    return line if len(line) <= ERROR_LINE_CHARS_MAX else line[: ERROR_LINE_CHARS_MAX - 1] + "…"
+
+
+def _cut_line(text: str) -> str:
+    """Find the name and the message in the beginning of an error."""
+    name, message = (_text(found[1]) if (found := field.search(text)) else "" for field in (_NAME, _MESSAGE))
+    return str(Failure(name or "Error", message)) if name or message else text
+
+
+def _text(quoted: str) -> str:
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except msgspec.DecodeError:  # cut off
+        return quoted.strip('"')

@@ -28,6 +28,7 @@ from stepwell.engine.core.model import (
     Job,
     Pause,
     Run,
+    RunStatus,
     Start,
     Step,
     Tick,
@@ -36,7 +37,9 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
-from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.limits import DEBOUNCE_PERIOD_MS_MAX
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId, StepId
+from stepwell.protocol.ops import OpCode
 
 
 class Fenced(StoreError):
@@ -515,15 +518,48 @@ class RunFilter(NamedTuple):
     """Which runs to list, newest first. Instants are Unix ms; ``before`` is the cursor: the last id of a page."""
 
     environment: EnvironmentId
-    function_id: FunctionId | None = None
-    status: str | None = None
+    function_ids: tuple[FunctionId, ...] | None = None
+    """Of any of these functions."""
+    statuses: frozenset[RunStatus] = frozenset()
+    """In any of these statuses; empty for all."""
     event_id: EventId | None = None
     """Of a batch: each of its events has its run."""
     event_name: str | None = None
     queued_from: int | None = None
     queued_until: int | None = None
+    delay_ms_max: int = DEBOUNCE_PERIOD_MS_MAX
+    """How much later than its id a run may have been queued: its events were gathered meanwhile."""
     before: str | None = None
     limit: int = 20
+
+
+class FoundRuns(NamedTuple):
+    """A page of runs, without outputs but the beginning of what a failed run failed with."""
+
+    runs: Sequence[Run]
+    names: Mapping[EventId, str]
+    """Of their events."""
+    searched_to: RunId | None
+    """Set where the search was broken off after as many runs as it may look at: the last of these."""
+
+
+class EndedCount(NamedTuple):
+    """How many runs ended in a status within a bucket of time."""
+
+    bucket: int
+    """Its number, from 0."""
+    status: RunStatus
+    number: int
+
+
+class RunCounts(NamedTuple):
+    """Runs by when and how they ended, and those that haven't."""
+
+    ended: Sequence[EndedCount]
+    unfinished: Mapping[RunStatus, int]
+    """Counted up to ``OPEN_COUNTED_MAX``."""
+    counted_from: int | None
+    """Set where there were more than ``RUNS_COUNTED_MAX``: what ended before wasn't counted."""
 
 
 class EventFilter(NamedTuple):
@@ -546,6 +582,57 @@ class RunDetail(NamedTuple):
     steps: Sequence[Step]
     attempts: Sequence[Attempt]
     jobs: Sequence[Job]
+    step_bytes: Mapping[StepId, int] | None = None
+    """Of an outline, which has no payloads: the size of each step's result."""
+
+
+class Relative(NamedTuple):
+    """A run that invoked another, or was invoked."""
+
+    id: RunId
+    function_id: FunctionId
+    status: RunStatus
+    step_id: StepId
+    """The step that invoked, of whichever run that was."""
+    step: str | None
+    """Its name; None where that isn't known yet."""
+
+
+class SentEvent(NamedTuple):
+    """An event that a step sent."""
+
+    id: EventId
+    name: str
+    step_id: StepId
+    step: str
+
+
+class Relatives(NamedTuple):
+    """What a run is connected with: up to ``LINKS_MAX`` of a kind."""
+
+    parent: Relative | None
+    children: Sequence[Relative]
+    sent: Sequence[SentEvent]
+
+
+class RowPayload(NamedTuple):
+    """The payloads of one row of a run's timeline."""
+
+    step: tuple[OpCode, bytes, bytes | None] | None
+    """The op, memo and original of the step that it recorded."""
+    error: bytes | None
+    """What the attempt failed with."""
+    input: bytes | None
+    """The options of a request that the server is to make."""
+    started_at: int | None
+    ended_at: int | None
+
+
+class Version(NamedTuple):
+    """A function's configuration at a version, as the app registered it."""
+
+    config: bytes
+    created_at: int
 
 
 class Aftermath(NamedTuple):
@@ -554,6 +641,54 @@ class Aftermath(NamedTuple):
     runs: Sequence[Run]
     gatherings: Sequence[Gathering]
     gathered: Sequence[Run]
+
+
+class Insight(Protocol):
+    """What the dashboard asks of a database.
+
+    Each question looks at a bounded number of rows, and says where it stopped. Raises ``QueryTimeout`` where one takes
+    more than ``READ_S_MAX`` all the same. They have readers of their own, or only a part of them: the engine's own reads
+    don't wait for them.
+    """
+
+    async def find_runs(self, which: RunFilter) -> FoundRuns:
+        """Return a page of runs, newest first, without payloads."""
+        ...
+
+    async def runs_by_id(self, environment: EnvironmentId, ids: Sequence[RunId]) -> FoundRuns:
+        """Return some runs, newest first; ids that aren't there are left out."""
+        ...
+
+    async def count_runs(
+        self,
+        environment: EnvironmentId,
+        function_ids: Sequence[FunctionId] | None,
+        *,
+        start: int,
+        end: int,
+        bucket_ms: int,
+    ) -> RunCounts:
+        """Count runs by the time at which they ended, and those that haven't."""
+        ...
+
+    async def load_outline(self, id: RunId, *, after: int | None) -> RunDetail | None:
+        """Return a run with the rows that ended at ``after`` or later, or haven't yet, in one consistent view.
+
+        Payloads are left out: the run has no output, only short memos are there, and of errors their beginning.
+        """
+        ...
+
+    async def load_relatives(self, id: RunId) -> Relatives:
+        """Return what a run is connected with."""
+        ...
+
+    async def load_row(self, id: RunId, row_id: str) -> RowPayload | None:
+        """Return the payloads of one row of a run's timeline."""
+        ...
+
+    async def load_version(self, function_id: FunctionId, version: int) -> Version | None:
+        """Return a function's configuration at a version."""
+        ...
 
 
 class Store(Protocol):
@@ -670,6 +805,11 @@ class Store(Protocol):
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
         """Return a page of runs, newest first."""
+        ...
+
+    @property
+    def insight(self) -> Insight:
+        """What the dashboard asks."""
         ...
 
     async def list_events(self, which: EventFilter) -> list[Event]:

@@ -19,11 +19,13 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from stepwell.engine.core.model import App, Event, Function, Gathering, Run
 from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
-from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
+from stepwell.limits import READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
-from stepwell.store import read
+from stepwell.store import lists, read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
+from stepwell.store.insight import Questions
 from stepwell.store.interface import (
     Aftermath,
     Aged,
@@ -65,6 +67,7 @@ from stepwell.store.url import shown_url
 T = TypeVar("T")
 
 _CONFLICT_TRIES_MAX: Final = 5
+_ASK: Final = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}"
 _BEAT_SHARE: Final = 0.4  # of the take-over time: a second beat must have its chance before the others lose patience
 
 
@@ -100,6 +103,9 @@ class PostgresStore:
         reading = {"idle_in_transaction_session_timeout": str(idle_ms)}
         reader_count = max(1, connection_count - writer_count - 1)
         self._readers = Links([self._link(hosts, reading) for _ in range(reader_count)], patience=self._patience)
+        # The engine's own reads find a connection, whatever the dashboard asks.
+        self._asking = asyncio.Semaphore(max(1, reader_count - 1))
+        self.insight = Questions(self._ask)
         self._outage = Outage(lambda: self._commits.is_idle)
         self._commits = ConcurrentGroupCommit(self._write, writer_count, self._outage)
         self._vital = ConcurrentGroupCommit(self._write_vital, 1, self._outage, is_vital=True)
@@ -223,10 +229,10 @@ class PostgresStore:
         return await self._read(lambda: read.load_setting(key))
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
-        return await self._read(lambda: read.list_runs(which))
+        return await self._read(lambda: lists.list_runs(which))
 
     async def list_events(self, which: EventFilter) -> list[Event]:
-        return await self._read(lambda: read.list_events(which))
+        return await self._read(lambda: lists.list_events(which))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(lambda: read.load_event(id))
@@ -304,6 +310,23 @@ class PostgresStore:
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StoreError(f"the database can't be read: {error}") from error
+
+    async def _ask(self, plan: Callable[[], Reading[T]]) -> T:
+        """Read for the dashboard: each statement only for so long."""
+
+        async def work(connection: Connection) -> T:
+            try:
+                return await run_plan(plan(), connection)
+            except asyncpg.QueryCanceledError as error:
+                raise QueryTimeout.after(READ_S_MAX) from error
+
+        async with self._asking:
+            try:
+                return await self._transact(
+                    self._readers, work, mode=f" isolation level repeatable read read only{_ASK}"
+                )
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise StoreError(f"the database can't be read: {error}") from error
 
     async def _transact(self, link: Link | Links, work: Callable[[Connection], Awaitable[T]], *, mode: str = "") -> T:
         tries = 0

@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from stepwell.engine.core.model import (
-    UNFINISHED,
     App,
     Event,
     Function,
@@ -31,12 +30,10 @@ from stepwell.store.interface import (
     Aged,
     Checked,
     DueSchedule,
-    EventFilter,
     EventKey,
     Fault,
     Lease,
     RunDetail,
-    RunFilter,
     Schedule,
     Walk,
 )
@@ -69,7 +66,6 @@ class Text(NamedTuple):
 Reading: TypeAlias = Generator[Statement | Text, Sequence[Row], T]
 """Yields statements; is sent their rows; returns what was asked for."""
 
-_RARE_EVENTS_MAX: Final = 500
 _USERS_SHOWN: Final = 6  # of a key: five, and the run itself
 _EVENT_FIELDS: Final = ", ".join(f"event.{column.strip()}" for column in EVENT_COLUMNS.split(","))
 _RUN_FIELDS: Final = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
@@ -175,97 +171,6 @@ def load_schedules(environment: EnvironmentId) -> Reading[list[Schedule]]:
 def load_setting(key: str) -> Reading[str | None]:
     rows = yield Statement("setting_get", parameters={"key": key})
     return rows[0][0] if rows else None
-
-
-def list_runs(which: RunFilter) -> Reading[list[Run]]:
-    """Return a page of runs, newest first, by an index for each filter.
-
-    No index follows the status. Unfinished runs are found by their jobs, of which each has one, from the newest job on;
-    those that went wrong have indexes of their own, which a database takes only when the status is written out.
-    """
-    where: list[str] = ["run.environment = ?"]
-    values: list[str | int] = [which.environment]
-    source, key = "run", "run.id"
-    if which.function_id is not None:
-        where.append("run.function_id = ?")
-        values.append(which.function_id)
-    if which.event_id is not None:
-        where.append((yield from _of_event(which.event_id, values)))
-    if which.event_name is not None:
-        where.append((yield from _triggered_by(which.environment, which.event_name, values)))
-    if which.status is not None:
-        where.append(f"run.status = '{RunStatus(which.status).value}'")
-        if which.status in UNFINISHED:
-            source, key = "job cross join run", "job.run_id"
-            where.append("run.id = job.run_id")
-            where.append("not exists (select 1 from job as more where more.run_id = job.run_id and more.id < job.id)")
-    if which.queued_from is not None:
-        where.append("run.queued_at >= ?")
-        values.append(which.queued_from)
-    if which.queued_until is not None:
-        where.append("run.queued_at < ?")
-        values.append(which.queued_until)
-    if which.before is not None:
-        where.append(f"{key} < ?")
-        values.append(which.before)
-    rows = yield Text(
-        f"select {_RUN_FIELDS} from {source} where {' and '.join(where)} order by {key} desc limit {which.limit:d}",  # noqa: S608
-        values,
-    )
-    return [read_run(row) for row in rows]
-
-
-def _of_event(id: str, values: list[str | int]) -> Reading[str]:
-    """Return the condition for an event's runs: those that it started, and those of the batches that it is in."""
-    batches = yield Text("select run_id from gathered where event_id = ?", (id,))
-    values.append(id)
-    if not batches:
-        return "run.event_id = ?"
-    values += [row[0] for row in batches]
-    return f"(run.event_id = ? or run.is_batch = 1 and run.id in ({','.join('?' * len(batches))}))"
-
-
-def _triggered_by(environment: str, name: str, values: list[str | int]) -> Reading[str]:
-    """Return the condition for an event's name, in the form that is quick for a rare one or for a common one.
-
-    The runs of few events are found by their ids; those of many come soon when the newest runs are gone through.
-    """
-    ids = yield Text(
-        "select id from event where environment = ? and name = ? order by id desc limit ?",
-        (environment, name, _RARE_EVENTS_MAX + 1),
-    )
-    if len(ids) > _RARE_EVENTS_MAX:
-        values.append(name)
-        return "exists (select 1 from event where event.id = run.event_id and event.name = ?)"
-    if not ids:
-        return "1 = 0"
-    values += [row[0] for row in ids]
-    return f"run.event_id in ({','.join('?' * len(ids))})"
-
-
-def list_events(which: EventFilter) -> Reading[list[Event]]:
-    """Return a page of events, newest first."""
-    where: list[str] = ["environment = ?"]
-    values: list[str | int] = [which.environment]
-    if which.name is not None:
-        where.append("name = ?")
-        values.append(which.name)
-    if not which.with_internal:
-        where.append("is_internal = 0")
-    if which.received_from is not None:
-        where.append("received_at >= ?")
-        values.append(which.received_from)
-    if which.received_until is not None:
-        where.append("received_at < ?")
-        values.append(which.received_until)
-    if which.before is not None:
-        where.append("id < ?")
-        values.append(which.before)
-    rows = yield Text(
-        f"select {EVENT_COLUMNS} from event where {' and '.join(where)} order by id desc limit {which.limit:d}",  # noqa: S608
-        values,
-    )
-    return [read_event(row) for row in rows]
 
 
 def load_event(id: EventId) -> Reading[Event | None]:

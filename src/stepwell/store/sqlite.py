@@ -27,12 +27,13 @@ from typing import IO, Final, TypeVar
 from stepwell.engine.core.model import App, Event, Function, Gathering, Run
 from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
-from stepwell.errors import StoreError, StoreUnavailable
-from stepwell.limits import MIB
+from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
+from stepwell.limits import MIB, READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
-from stepwell.store import read
+from stepwell.store import lists, read
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
+from stepwell.store.insight import Questions
 from stepwell.store.interface import (
     Aftermath,
     Aged,
@@ -59,6 +60,7 @@ from stepwell.store.rows import Row
 T = TypeVar("T")
 
 _READERS: Final = 2
+_STEPS_BETWEEN_LOOKS: Final = 20_000  # of SQLite's machine, at the clock: a millisecond or so
 _STATEMENTS_CACHED: Final = 512
 _CHECKPOINT_COMMITS: Final = 500  # group commits between two rounds of copying back
 _WAL_BYTES_MAX: Final = (
@@ -106,6 +108,8 @@ class SQLiteStore:
         self._synchronous: Final = "full" if is_durable else "off"
         self._commits = GroupCommit(self._write, is_threaded=is_threaded, probe=BeatRequest(0))
         self._readers = ThreadPoolExecutor(_READERS, "stepwell-reader") if is_threaded else None
+        self._askers = ThreadPoolExecutor(_READERS, "stepwell-asker") if is_threaded else None
+        self.insight = Questions(self._ask)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock: IO[str] | None = None
@@ -143,8 +147,9 @@ class SQLiteStore:
         await self._commits.stop()
         if self._checkpointer is not None:
             await asyncio.to_thread(self._checkpointer.stop)
-        if self._readers is not None:
-            await asyncio.to_thread(self._readers.shutdown)
+        for threads in (self._readers, self._askers):
+            if threads is not None:
+                await asyncio.to_thread(threads.shutdown)
         for db in self._connections:
             db.close()
         self._connections.clear()
@@ -225,10 +230,10 @@ class SQLiteStore:
         return await self._read(read.load_setting(key))
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
-        return await self._read(read.list_runs(which))
+        return await self._read(lists.list_runs(which))
 
     async def list_events(self, which: EventFilter) -> list[Event]:
-        return await self._read(read.list_events(which))
+        return await self._read(lists.list_events(which))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(read.load_event(id))
@@ -303,20 +308,37 @@ class SQLiteStore:
         except sqlite3.Error as error:
             raise self._failure(error, "read") from error
 
+    async def _ask(self, plan: Callable[[], Reading[T]]) -> T:
+        """Read for the dashboard, on threads of its own, and only for so long."""
+        try:
+            if self._askers is None:
+                return self._read_now(plan(), READ_S_MAX)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._askers, lambda: self._read_now(plan(), READ_S_MAX)
+            )
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise QueryTimeout.after(READ_S_MAX) from error
+            raise self._failure(error, "read") from error
+
     def _failure(self, error: sqlite3.Error, what: str) -> StoreError:
         kind = StoreUnavailable if _is_outage(error) else StoreError
         return kind(f"{self._path} can't be {what}: {error}")
 
-    def _read_now(self, plan: Reading[T]) -> T:
-        """Read in one transaction, so that all of it is of one moment."""
+    def _read_now(self, plan: Reading[T], s_max: float | None = None) -> T:
+        """Read in one transaction, so that all of it is of one moment. After ``s_max`` seconds it is broken off."""
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
             db = self._local.db = self._connect()
             db.execute("pragma query_only = on")
+        if s_max is not None:
+            end = time.monotonic() + s_max
+            db.set_progress_handler(lambda: time.monotonic() > end, _STEPS_BETWEEN_LOOKS)
         db.execute("begin")
         try:
             return run_plan(plan, Statements(db))
         finally:
+            db.set_progress_handler(None, 0)
             if db.in_transaction:  # an error of the disk may have ended it
                 db.execute("commit")
 

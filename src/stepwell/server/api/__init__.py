@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stepwell.server.api import apps, clock, doctor, events, explain, functions, openapi, runs, stream
+from stepwell.server.api import apps, clock, doctor, events, explain, functions, openapi, runs, stats, stream
 from stepwell.server.api.endpoint import AnyEndpoint, make_routes
 from stepwell.server.context import Context, json_response
 from stepwell.server.settings import Settings
@@ -16,6 +16,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
     """Return all endpoints that a server with these settings has."""
     return [
         *events.endpoints(),
+        *stats.endpoints(),
         *runs.endpoints(),
         *explain.endpoints(),
         *functions.endpoints(),

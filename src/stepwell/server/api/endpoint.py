@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from stepwell.errors import EventError, StoreError, UsageError
+from stepwell.errors import EventError, QueryTimeout, StoreError, UsageError
 from stepwell.limits import API_BODY_BYTES_MAX
 from stepwell.protocol.event import NULL
 from stepwell.server.context import JSON_TYPE, ApiError, Context, error_response, json_response, read_body
@@ -145,6 +145,8 @@ class _Path:
             return error_response(ApiError(400, error.code, str(error), path=error.path))
         except UsageError as error:
             return error_response(ApiError(400, error.code, str(error)))
+        except QueryTimeout as error:
+            return error_response(ApiError(503, error.code, str(error)))
         except StoreError as error:
             return error_response(ApiError(503, error.code, f"nothing was changed, try again: {error}"))
         except ClientDisconnect:

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from stepwell.engine.core.model import App, Function, Run, RunStatus
 from stepwell.engine.core.standing import Standing, Surroundings, reasons, summary, why_waiting
+from stepwell.limits import RUN_IDS_MAX
 from stepwell.protocol.duration import time_text
-from stepwell.protocol.ids import AppId, FunctionId, RunId
+from stepwell.protocol.ids import AppId, RunId, ulid_ms
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import EventView, event_view, find_event
+from stepwell.server.api.filters import Ids, Statuses, function_ids, gathering_ms_max, read_ids, read_statuses
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
 from stepwell.server.api.standing import find_standing
-from stepwell.server.api.timeline import TimelineRow, timeline
+from stepwell.server.api.timeline import TimelineRow, payloads, timeline
 from stepwell.server.context import ApiError, Context
-from stepwell.server.failure import Failure, read_failure
-from stepwell.store.interface import RunDetail, RunFilter
+from stepwell.server.failure import Failure, error_line, read_failure
+from stepwell.store.interface import FoundRuns, Relative, RunDetail, RunFilter
 
 
-class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run without its output."""
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is, in lists and by itself."""
 
     id: str
     status: RunStatus
     function: str
+    function_name: str
     app: str
     event_id: str
     event_name: str
     queued_at: str
     started_at: str | None
     ended_at: str | None
+    duration_ms: int | None
+    """From its start to its end."""
     reason: str | None
     """Why it was skipped or cancelled, or the code of the error that failed it."""
     original_run_id: str | None
     """The run that this one does again."""
+    function_version: int
 
 
-class RunView(RunSummary, frozen=True, kw_only=True):
+class RunSummary(RunFacts, frozen=True, kw_only=True):
+    """A run without its output."""
+
+    error: str | None
+    """What it failed with, as one line: ``Name: message``."""
+
+
+class RunView(RunFacts, frozen=True, kw_only=True):
     """A run with its event and what became of it."""
 
-    function_version: int
     event: EventView
     output: msgspec.Raw | None
     error: Failure | None
@@ -56,21 +67,84 @@ class RunPage(msgspec.Struct, frozen=True):
 
     items: list[RunSummary]
     next_cursor: str | None
+    searched_until: str | None = None
+    """Set where the search was broken off before the page was full: down to this time it has looked. The next page goes
+    on from there."""
+
+
+class RelativeView(msgspec.Struct, frozen=True):
+    """A run that invoked another, or was invoked; ``step`` is the step that did it."""
+
+    run_id: str
+    function: str
+    status: RunStatus
+    step: str | None
+
+
+class SentEventView(msgspec.Struct, frozen=True):
+    """An event that a step sent."""
+
+    id: str
+    name: str
+    step: str
+
+
+class RunPageView(RunView, frozen=True, kw_only=True):
+    """A run with what it is connected with, up to 100 of a kind, and where its time went."""
+
+    parent: RelativeView | None
+    children: list[RelativeView]
+    sent_events: list[SentEventView]
 
 
 class Timeline(msgspec.Struct, frozen=True):
     """A run with each attempt, sleep and waiting call as a row. All of it is of one moment: ``now``."""
 
     now: str
-    run: RunView
+    run: RunPageView
     rows: list[TimelineRow]
+
+
+class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of a run to show."""
+
+    payloads: Annotated[
+        bool, msgspec.Meta(description="Without: no output, and of errors and outputs only a line and the size.")
+    ] = True
+    after: Annotated[
+        str | None, msgspec.Meta(description="Only rows that ended at this RFC 3339 time or later, or haven't yet.")
+    ] = None
+
+
+class RowView(msgspec.Struct, frozen=True, kw_only=True):
+    """The payloads of one row of a run's timeline."""
+
+    id: str
+    input: msgspec.Raw | None
+    """The options of a request that the server makes for a step, while it is to be made."""
+    output: msgspec.Raw | None
+    error: msgspec.Raw | None
+    started_at: str | None
+    ended_at: str | None
+
+
+class ConfigView(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration that a run began with, as the app registered it."""
+
+    function: str
+    version: int
+    is_current: bool
+    created_at: str
+    config: msgspec.Raw
 
 
 class RunsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which runs to list."""
 
     function: Annotated[str | None, msgspec.Meta(description="The function's id, such as app-name.")] = None
-    status: RunStatus | None = None
+    app: str | None = None
+    status: Statuses = None
+    ids: Ids = None
     event_id: Annotated[str | None, msgspec.Meta(description="The server's id of the event.")] = None
     event_name: str | None = None
     queued_after: Instant = None
@@ -86,7 +160,31 @@ def endpoints() -> list[AnyEndpoint]:
         Endpoint("GET", "/api/runs", "List runs", RunPage, list_runs, query=RunsQuery, body=Nothing),
         Endpoint("GET", one, "Show a run", RunView, show_run, query=Nothing, body=Nothing),
         Endpoint(
-            "GET", f"{one}/timeline", "Show a run's attempts", Timeline, show_timeline, query=Nothing, body=Nothing
+            "GET",
+            f"{one}/timeline",
+            "Show a run's attempts",
+            Timeline,
+            show_timeline,
+            query=TimelineQuery,
+            body=Nothing,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/rows/{{row}}",
+            "Show the payloads of a row of a run's timeline",
+            RowView,
+            show_row,
+            query=Nothing,
+            body=Nothing,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/config",
+            "Show the configuration that a run began with",
+            ConfigView,
+            show_config,
+            query=Nothing,
+            body=Nothing,
         ),
         Endpoint("POST", f"{one}/cancel", "Cancel a run", RunView, cancel_run, query=Nothing, body=Nothing),
         Endpoint("POST", f"{one}/rerun", "Run again with the same event", RunView, rerun, query=Nothing, body=Nothing),
@@ -95,24 +193,45 @@ def endpoints() -> list[AnyEndpoint]:
 
 async def list_runs(call: Call[RunsQuery, Nothing]) -> RunPage:
     """List runs, newest first."""
-    query, engine = call.query, call.context.engine
-    event_id = (await find_event(call.context, query.event_id)).id if query.event_id is not None else None
-    runs = await engine.store.list_runs(
-        RunFilter(
-            environment=engine.environment,
-            function_id=_function_id(call.context, query.function) if query.function is not None else None,
-            status=query.status,
-            event_id=event_id,
-            event_name=query.event_name,
-            queued_from=read_instant(query.queued_after, "queued_after"),
-            queued_until=read_instant(query.queued_before, "queued_before"),
-            before=read_cursor(query.cursor),
-            limit=query.limit + 1,
-        )
+    query, context = call.query, call.context
+    engine = context.engine
+    apps = await app_names(context)
+    if query.ids is not None:
+        found = await engine.store.insight.runs_by_id(engine.environment, [RunId(id) for id in read_ids(query.ids)])
+        return _page(context, found, apps, limit=RUN_IDS_MAX)
+    event_id = (await find_event(context, query.event_id)).id if query.event_id is not None else None
+    functions = function_ids(context, apps, function=query.function, app=query.app)
+    which = RunFilter(
+        environment=engine.environment,
+        function_ids=functions,
+        statuses=read_statuses(query.status),
+        event_id=event_id,
+        event_name=query.event_name,
+        queued_from=read_instant(query.queued_after, "queued_after"),
+        queued_until=read_instant(query.queued_before, "queued_before"),
+        delay_ms_max=gathering_ms_max(context, functions),
+        before=read_cursor(query.cursor),
+        limit=query.limit + 1,
     )
-    page = runs[: query.limit]
-    items = await _summaries(call.context, page)
-    return RunPage([RunSummary(**fields) for fields in items], page[-1].id if len(runs) > len(page) else None)
+    return _page(context, await engine.store.insight.find_runs(which), apps, limit=query.limit)
+
+
+def _page(context: Context, found: FoundRuns, apps: dict[AppId, str], *, limit: int) -> RunPage:
+    runs = found.runs[:limit]
+    items = [
+        RunSummary(
+            **_facts(run, context.engine.registries.function(run), apps, found.names[run.event_id]), error=_line(run)
+        )
+        for run in runs
+    ]
+    if len(found.runs) > limit:
+        return RunPage(items, runs[-1].id)
+    searched_to = found.searched_to
+    return RunPage(items, searched_to, time_text(ulid_ms(searched_to)) if searched_to is not None else None)
+
+
+def _line(run: Run) -> str | None:
+    return error_line(run.output or b"null") if run.status is RunStatus.FAILED else None
 
 
 async def show_run(call: Call[Nothing, Nothing]) -> RunView:
@@ -120,16 +239,70 @@ async def show_run(call: Call[Nothing, Nothing]) -> RunView:
     return await run_view(call.context, call.path["id"])
 
 
-async def show_timeline(call: Call[Nothing, Nothing]) -> Timeline:
+async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
     """Show all that is known of a run."""
-    context = call.context
-    detail = await find_run(context, call.path["id"])
+    context, query, id = call.context, call.query, RunId(call.path["id"])
+    after = read_instant(query.after, "after")
+    insight = context.engine.store.insight
+    if query.payloads:
+        detail = await find_run(context, id)
+    else:
+        detail = _own(context, await insight.load_outline(id, after=after) if is_ulid(id) else None, id)
     now = context.engine.clock.now()
     there = await find_standing(context, detail.run, now=now)
     if there is None:
-        raise _not_found(detail.run.id)
-    rows = timeline(detail, *there, now=now)
-    return Timeline(time_text(now), await _view(context, detail, _waiting(*there, now=now)), rows)
+        raise _not_found(id)
+    relatives = await insight.load_relatives(id)
+    rows = timeline(detail, *there, relatives, now=now)
+    if after is not None:
+        rows = [row for row in rows if row.ended_at is None or row.ended_at >= time_text(after)]
+    view = await _fields(context, detail, _waiting(*there, now=now))
+    run = RunPageView(
+        **view,
+        parent=_relative(relatives.parent, there[1]) if relatives.parent is not None else None,
+        children=[_relative(child, there[1]) for child in relatives.children],
+        sent_events=[SentEventView(event.id, event.name, event.step) for event in relatives.sent],
+    )
+    return Timeline(time_text(now), run, rows)
+
+
+def _relative(relative: Relative, around: Surroundings) -> RelativeView:
+    function = around.names.get(relative.function_id, relative.function_id)
+    return RelativeView(relative.id, function, relative.status, relative.step)
+
+
+async def show_row(call: Call[Nothing, Nothing]) -> RowView:
+    """Show one row of a run's timeline with its payloads."""
+    context, row_id = call.context, call.path["row"]
+    run = await known_run(context, call.path["id"])
+    row = await context.engine.store.insight.load_row(run.id, row_id)
+    if row is None:
+        raise ApiError(404, "row_not_found", f"the run {run.id} has no row {row_id[:100]!r}", path="$.row")
+    output, error = payloads(row, run)
+    return RowView(
+        id=row_id,
+        input=msgspec.Raw(row.input) if row.input is not None else None,
+        output=output,
+        error=error,
+        started_at=time_text(row.started_at) if row.started_at is not None else None,
+        ended_at=time_text(row.ended_at) if row.ended_at is not None else None,
+    )
+
+
+async def show_config(call: Call[Nothing, Nothing]) -> ConfigView:
+    """Show a function's configuration as it was when a run began."""
+    context = call.context
+    run = await known_run(context, call.path["id"])
+    function = context.engine.registries.function(run)
+    version = await context.engine.store.insight.load_version(run.function_id, run.function_version)
+    assert version is not None, "each version is kept"
+    return ConfigView(
+        function=function.slug,
+        version=run.function_version,
+        is_current=run.function_version == function.version,
+        created_at=time_text(version.created_at),
+        config=msgspec.Raw(version.config),
+    )
 
 
 async def cancel_run(call: Call[Nothing, Nothing]) -> RunView:
@@ -166,7 +339,18 @@ async def run_view(context: Context, id: str) -> RunView:
 
 async def find_run(context: Context, id: str) -> RunDetail:
     """Return all that is known of a run. Raises ``ApiError`` 404."""
-    detail = await context.engine.store.load_run(RunId(id)) if is_ulid(id) else None
+    return _own(context, await context.engine.store.load_run(RunId(id)) if is_ulid(id) else None, id)
+
+
+async def known_run(context: Context, id: str) -> Run:
+    """Return a run alone, as it is just now. Raises ``ApiError`` 404."""
+    run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
+    if run is None or run.environment != context.engine.environment:
+        raise _not_found(id)
+    return run
+
+
+def _own(context: Context, detail: RunDetail | None, id: str) -> RunDetail:
     if detail is None or detail.run.environment != context.engine.environment:
         raise _not_found(id)
     return detail
@@ -177,16 +361,20 @@ def _not_found(id: str) -> ApiError:
 
 
 async def _view(context: Context, detail: RunDetail, waiting: str | None) -> RunView:
-    run = detail.run
-    fields = (await _summaries(context, [run]))[0]
-    return RunView(
-        **fields,
-        function_version=run.function_version,
-        event=event_view(detail.event),
-        output=msgspec.Raw(run.output) if run.output is not None else None,
-        error=read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None,
-        waiting=waiting,
-    )
+    return RunView(**await _fields(context, detail, waiting))
+
+
+async def _fields(context: Context, detail: RunDetail, waiting: str | None) -> dict[str, Any]:
+    run, event = detail.run, detail.event
+    apps = await app_names(context)
+    has_output = run.output is not None and detail.step_bytes is None
+    return {
+        **_facts(run, context.engine.registries.function(run), apps, event.name),
+        "event": event_view(event),
+        "output": msgspec.Raw(run.output) if has_output and run.output is not None else None,
+        "error": read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None,
+        "waiting": waiting,
+    }
 
 
 def _waiting(standing: Standing, around: Surroundings, *, now: int) -> str | None:
@@ -199,25 +387,23 @@ def _waiting(standing: Standing, around: Surroundings, *, now: int) -> str | Non
     return summary(standing.run, reasons(standing, around, now=now), None)
 
 
-async def _summaries(context: Context, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    apps = await app_names(context)
-    names = await context.engine.store.event_names([run.event_id for run in runs])
-    return [_summary(run, context.engine.registries.function(run), apps, names[run.event_id]) for run in runs]
-
-
-def _summary(run: Run, function: Function, apps: dict[AppId, str], event_name: str) -> dict[str, Any]:
+def _facts(run: Run, function: Function, apps: dict[AppId, str], event_name: str) -> dict[str, Any]:
+    took_ms = run.ended_at - run.started_at if run.started_at is not None and run.ended_at is not None else None
     return {
         "id": run.id,
         "status": run.status,
         "function": function.slug,
+        "function_name": function.config.name or function.slug,
         "app": apps[function.app_id],
         "event_id": run.event_id,
         "event_name": event_name,
         "queued_at": time_text(run.queued_at),
         "started_at": time_text(run.started_at) if run.started_at is not None else None,
         "ended_at": time_text(run.ended_at) if run.ended_at is not None else None,
+        "duration_ms": took_ms,
         "reason": run.reason,
         "original_run_id": run.original_run_id,
+        "function_version": run.function_version,
     }
 
 
@@ -225,10 +411,3 @@ async def app_names(context: Context) -> dict[AppId, str]:
     """Return the names of all apps, archived ones too."""
     apps: list[App] = await context.engine.store.load_apps(context.engine.environment)
     return {app.id: app.name for app in apps}
-
-
-def _function_id(context: Context, slug: str) -> FunctionId:
-    for function in context.engine.registry.by_id.values():
-        if function.slug == slug:
-            return function.id
-    raise ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}", path="$.function")

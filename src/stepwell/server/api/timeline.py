@@ -9,17 +9,19 @@ job       a call that is still to be made, with the reason why it isn't yet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from stepwell.engine.core.condition import condition_text
 from stepwell.engine.core.jobs import attempt_id
-from stepwell.engine.core.model import Attempt, Job, JobKind, Outcome, RunStatus, Step
+from stepwell.engine.core.model import Attempt, Job, JobKind, Outcome, Run, RunStatus, Step, Wait, WaitKind
 from stepwell.engine.core.standing import Standing, Surroundings, why_waiting
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.ops import OpCode
-from stepwell.store.interface import RunDetail
+from stepwell.server.failure import error_line
+from stepwell.store.interface import Relative, Relatives, RowPayload, RunDetail, SentEvent
 
 RowKind: TypeAlias = Literal["attempt", "step", "sleep", "job"]
 RowStatus: TypeAlias = Literal["completed", "retrying", "failed", "lost", "running", "waiting", "sleeping"]
@@ -32,12 +34,47 @@ _OF_OUTCOME: dict[Outcome, RowStatus] = {
 }
 
 
+_OPS: Final[dict[OpCode, str]] = {
+    OpCode.STEP: "step.run",
+    OpCode.STEP_RUN: "step.run",
+    OpCode.STEP_ERROR: "step.run",
+    OpCode.STEP_FAILED: "step.run",
+    OpCode.STEP_PLANNED: "step.run",
+    OpCode.SLEEP: "step.sleep",
+    OpCode.WAIT_FOR_EVENT: "step.waitForEvent",
+    OpCode.WAIT_FOR_SIGNAL: "step.waitForSignal",
+    OpCode.INVOKE_FUNCTION: "step.invoke",
+    OpCode.GATEWAY: "step.fetch",
+    OpCode.AI_GATEWAY: "step.ai.infer",
+}
+_WRAP_BYTES: Final = len(b'{"data":}')
+
+
+class Links(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a row is connected with: only what is known is there."""
+
+    run_id: str | None = None
+    """Of the run that a step invoked."""
+    function: str | None = None
+    event_id: str | None = None
+    """Of the event that a wait got, or the first that a step sent."""
+    event_name: str | None = None
+    expression: str | None = None
+    """The condition of a wait that goes on."""
+    signal: str | None = None
+    until: str | None = None
+    """When a sleep, or a wait that goes on, ends by itself."""
+
+
 class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened in a run, is happening, or is to happen."""
 
     kind: RowKind
     id: str
     status: RowStatus
+    op: str | None
+    """Such as ``step.run``, ``step.sleep``, ``step.waitForEvent``; null for a call that only asks the function what is
+    next."""
     step_id: str | None
     """The hash of the step's name; null for a call that only asks the function what is next."""
     title: str | None
@@ -49,9 +86,13 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
     """When a job becomes due, or a sleep ends."""
     retry_at: str | None
     output: msgspec.Raw | None
+    output_bytes: int | None
     error: msgspec.Raw | None
+    error_line: str | None
+    """The error as one line: ``Name: message``."""
     waiting: str | None
     """Why it isn't running, in words."""
+    links: Links | None
 
 
 class _Memo(msgspec.Struct, frozen=True):
@@ -60,35 +101,189 @@ class _Memo(msgspec.Struct, frozen=True):
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-def timeline(detail: RunDetail, standing: Standing, around: Surroundings, *, now: int) -> list[TimelineRow]:
+def timeline(
+    detail: RunDetail, standing: Standing, around: Surroundings, relatives: Relatives, *, now: int
+) -> list[TimelineRow]:
     """Return the rows of a run in the order in which they began; what hasn't begun comes last, by its due time."""
-    rows = [(_began(row), row) for row in _rows(detail, standing, around, now)]
+    rows = [(_began(row), row) for row in _Rows(detail, standing, around, relatives, now).all()]
     rows.sort(key=lambda pair: pair[0])
     return [row for _, row in rows]
+
+
+def payloads(row: RowPayload, run: Run) -> tuple[msgspec.Raw | None, msgspec.Raw | None]:
+    """Return the output and the error of one row."""
+    if row.error is not None:
+        return None, msgspec.Raw(row.error)
+    if row.step is None:
+        is_end = run.status is RunStatus.COMPLETED and row.ended_at is not None and row.ended_at == run.ended_at
+        return msgspec.Raw(run.output) if is_end and run.output is not None else None, None
+    op, memo, original = row.step
+    return _results(op, memo, original)
 
 
 def _began(row: TimelineRow) -> tuple[bool, str]:
     return row.started_at is None, row.started_at or row.due_at or ""
 
 
-def _rows(detail: RunDetail, standing: Standing, around: Surroundings, now: int) -> Iterator[TimelineRow]:
-    steps = {step.id: step for step in detail.steps}
-    shown: set[str] = set()
-    ending = _ending_attempt(detail)
-    for attempt in detail.attempts:
-        step = steps.get(attempt.step_id) if attempt.outcome is not Outcome.LOST else None  # type: ignore[call-overload]
-        if step is not None and step.attempt_id == attempt.id:
-            shown.add(step.id)
-            output = _output(step)
-        else:
-            output = msgspec.Raw(detail.run.output or b"null") if attempt is ending else None
-        yield _attempt_row(attempt, output)
-    for step in detail.steps:
-        if step.id not in shown:
-            yield _step_row(step)
-    for job in detail.jobs:
-        if not job.kind.is_guard:
-            yield _job_row(job, why_waiting(job, standing, around, now=now))
+class _Rows:
+    """The rows of one run."""
+
+    def __init__(
+        self, detail: RunDetail, standing: Standing, around: Surroundings, relatives: Relatives, now: int
+    ) -> None:
+        self.detail, self.standing, self.around, self.now = detail, standing, around, now
+        self.has_payloads = detail.step_bytes is None
+        self.steps: dict[str, Step] = {step.id: step for step in detail.steps}
+        self.children: dict[str, Relative] = {child.step_id: child for child in relatives.children}
+        self.sent: dict[str, SentEvent] = {event.step_id: event for event in reversed(relatives.sent)}
+        self.waits: dict[str, Wait] = {wait.job_id: wait for wait in standing.waits}
+        self.ops: dict[str, str] = {job.step_id: job.op for job in detail.jobs if job.op}
+
+    def all(self) -> Iterator[TimelineRow]:
+        shown: set[str] = set()
+        ending = _ending_attempt(self.detail)
+        for attempt in self.detail.attempts:
+            step = self.steps.get(attempt.step_id) if attempt.outcome is not Outcome.LOST else None
+            if step is not None and step.attempt_id == attempt.id:
+                shown.add(step.id)
+            else:
+                step = None
+            yield self._attempt(attempt, step, is_ending=attempt is ending)
+        for step in self.detail.steps:
+            if step.id not in shown:
+                yield self._step(step)
+        for job in self.detail.jobs:
+            if not job.kind.is_guard:
+                yield self._job(job)
+
+    def _attempt(self, attempt: Attempt, step: Step | None, *, is_ending: bool) -> TimelineRow:
+        output, output_bytes = self._output(step)
+        if step is None and is_ending and self.has_payloads:
+            output = msgspec.Raw(self.detail.run.output or b"null")
+            output_bytes = len(output)
+        return TimelineRow(
+            kind="attempt",
+            id=attempt.id,
+            status=_OF_OUTCOME[attempt.outcome],
+            op=self._op(attempt.step_id),
+            step_id=attempt.step_id if attempt.step_id != DISCOVER else None,
+            title=attempt.title or None,
+            attempt=attempt.attempt,
+            started_at=time_text(attempt.started_at),
+            ended_at=time_text(attempt.ended_at),
+            due_at=None,
+            retry_at=time_text(attempt.retry_at) if attempt.retry_at is not None else None,
+            output=output,
+            output_bytes=output_bytes,
+            error=msgspec.Raw(attempt.error) if attempt.error is not None and self.has_payloads else None,
+            error_line=error_line(attempt.error) if attempt.error is not None else None,
+            waiting=None,
+            links=self._links(step) if step is not None else None,
+        )
+
+    def _step(self, step: Step) -> TimelineRow:
+        is_sleep = step.op is OpCode.SLEEP
+        error = None if is_sleep else _results(step.op, step.memo, None)[1]
+        output, output_bytes = (None, None) if is_sleep else self._output(step)
+        return TimelineRow(
+            kind="sleep" if is_sleep else "step",
+            id=step.id,
+            status="failed" if error is not None else "completed",
+            op=self._op(step.id),
+            step_id=step.id,
+            title=step.title,
+            attempt=None,
+            started_at=time_text(step.started_at),
+            ended_at=time_text(step.ended_at),
+            due_at=None,
+            retry_at=None,
+            output=output,
+            output_bytes=output_bytes,
+            error=error if self.has_payloads else None,
+            error_line=error_line(bytes(error)) if error is not None else None,
+            waiting=None,
+            links=self._links(step),
+        )
+
+    def _job(self, job: Job) -> TimelineRow:
+        is_timer = job.kind is JobKind.TIMER
+        is_running = job.leased_at is not None and not is_timer
+        is_open = job.kind is JobKind.WAIT or is_timer
+        kind: RowKind = "sleep" if is_timer else "attempt" if is_running else "job"
+        started_at = job.created_at if is_open else job.leased_at
+        return TimelineRow(
+            kind=kind,
+            id=attempt_id(job) if is_running else job.id,
+            status="sleeping" if is_timer else "running" if is_running else "waiting",
+            op=self._op(job.step_id),
+            step_id=job.step_id if job.step_id != DISCOVER else None,
+            title=job.title or None,
+            attempt=None if is_open else job.attempt,
+            started_at=time_text(started_at) if started_at is not None else None,
+            ended_at=None,
+            due_at=None if is_running else time_text(job.due_at),
+            retry_at=None,
+            output=None,
+            output_bytes=None,
+            error=None,
+            error_line=None,
+            waiting=why_waiting(job, self.standing, self.around, now=self.now),
+            links=self._job_links(job),
+        )
+
+    def _op(self, step_id: str) -> str | None:
+        if step_id == DISCOVER:
+            return None
+        if step_id in self.sent:
+            return "step.sendEvent"
+        step = self.steps.get(step_id)
+        code = step.op if step is not None else self.ops.get(step_id)
+        return _OPS.get(OpCode(code), "step.run") if code else "step.run"
+
+    def _output(self, step: Step | None) -> tuple[msgspec.Raw | None, int | None]:
+        """Return what a step gave, and its size."""
+        if step is None:
+            return None, None
+        sizes = self.detail.step_bytes
+        if sizes is not None:
+            return None, max(0, sizes[step.id] - (0 if step.op is OpCode.STEP else _WRAP_BYTES))
+        output = _results(step.op, step.memo, step.original)[0]
+        return output, len(output) if output is not None else None
+
+    def _links(self, step: Step) -> Links | None:
+        if step.id in self.children:
+            return self._child(step.id)
+        if step.id in self.sent:
+            sent = self.sent[step.id]
+            return Links(event_id=sent.id, event_name=sent.name)
+        if step.op is OpCode.SLEEP:
+            return Links(until=time_text(step.ended_at))
+        if step.op is OpCode.WAIT_FOR_EVENT and step.memo != b"null":
+            got = msgspec.json.decode(step.memo, type=_Got)
+            return Links(event_name=got.name)
+        return None
+
+    def _job_links(self, job: Job) -> Links | None:
+        until = time_text(job.due_at)
+        if job.kind is JobKind.TIMER:
+            return Links(until=until)
+        wait = self.waits.get(job.id)
+        if wait is not None and wait.kind is WaitKind.SIGNAL:
+            return Links(signal=wait.name, until=until)
+        if wait is not None:
+            text = condition_text(wait.path, wait.value, wait.condition)
+            return Links(event_name=wait.name, expression=text, until=until)
+        if job.step_id in self.children:
+            return msgspec.structs.replace(self._child(job.step_id), until=until)
+        return None
+
+    def _child(self, step_id: str) -> Links:
+        child = self.children[step_id]
+        return Links(run_id=child.id, function=self.around.names.get(child.function_id, child.function_id))
+
+
+class _Got(msgspec.Struct, frozen=True):
+    name: str
 
 
 def _ending_attempt(detail: RunDetail) -> Attempt | None:
@@ -103,76 +298,18 @@ def _ending_attempt(detail: RunDetail) -> Attempt | None:
     return good[-1] if good else None
 
 
-def _attempt_row(attempt: Attempt, output: msgspec.Raw | None) -> TimelineRow:
-    return TimelineRow(
-        kind="attempt",
-        id=attempt.id,
-        status=_OF_OUTCOME[attempt.outcome],
-        step_id=attempt.step_id if attempt.step_id != DISCOVER else None,
-        title=attempt.title or None,
-        attempt=attempt.attempt,
-        started_at=time_text(attempt.started_at),
-        ended_at=time_text(attempt.ended_at),
-        due_at=None,
-        retry_at=time_text(attempt.retry_at) if attempt.retry_at is not None else None,
-        output=output,
-        error=msgspec.Raw(attempt.error) if attempt.error is not None else None,
-        waiting=None,
-    )
-
-
-def _step_row(step: Step) -> TimelineRow:
-    is_sleep = step.op is OpCode.SLEEP
-    error = _given(_memo(step).error) if step.op is not OpCode.STEP and not is_sleep else None
-    return TimelineRow(
-        kind="sleep" if is_sleep else "step",
-        id=step.id,
-        status="failed" if error is not None else "completed",
-        step_id=step.id,
-        title=step.title,
-        attempt=None,
-        started_at=time_text(step.started_at),
-        ended_at=time_text(step.ended_at),
-        due_at=None,
-        retry_at=None,
-        output=None if is_sleep else _output(step),
-        error=error,
-        waiting=None,
-    )
-
-
-def _job_row(job: Job, waiting: str | None) -> TimelineRow:
-    is_timer = job.kind is JobKind.TIMER
-    is_running = job.leased_at is not None and not is_timer
-    kind: RowKind = "sleep" if is_timer else "attempt" if is_running else "job"
-    started_at = job.created_at if is_timer else job.leased_at
-    return TimelineRow(
-        kind=kind,
-        id=attempt_id(job) if is_running else job.id,
-        status="sleeping" if is_timer else "running" if is_running else "waiting",
-        step_id=job.step_id if job.step_id != DISCOVER else None,
-        title=job.title or None,
-        attempt=None if is_timer else job.attempt,
-        started_at=time_text(started_at) if started_at is not None else None,
-        ended_at=None,
-        due_at=None if is_running else time_text(job.due_at),
-        retry_at=None,
-        output=None,
-        error=None,
-        waiting=waiting,
-    )
-
-
-def _output(step: Step) -> msgspec.Raw | None:
-    """Return a step's result, as the app sent it where the canonical form had to round a number."""
-    if step.original is not None:
-        return msgspec.Raw(step.original)
-    return msgspec.Raw(step.memo) if step.op is OpCode.STEP else _given(_memo(step).data)
+def _results(op: OpCode, memo: bytes, original: bytes | None) -> tuple[msgspec.Raw | None, msgspec.Raw | None]:
+    """Return a step's output, as the app sent it where the canonical form had to round a number, and its error."""
+    if op is OpCode.STEP:
+        return msgspec.Raw(original if original is not None else memo), None
+    if original is not None:
+        return msgspec.Raw(original), None
+    try:
+        found = msgspec.json.decode(memo, type=_Memo)
+    except msgspec.ValidationError:  # of a wait that timed out, the memo is null
+        return msgspec.Raw(memo), None
+    return _given(found.data), _given(found.error)
 
 
 def _given(member: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | None:
     return None if member is msgspec.UNSET else member
-
-
-def _memo(step: Step) -> _Memo:
-    return msgspec.json.decode(step.memo, type=_Memo)

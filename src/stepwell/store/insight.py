@@ -1,0 +1,57 @@
+"""The dashboard's questions as verbs: each is a plan, run by whatever reads from the database at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from stepwell.protocol.ids import EnvironmentId, FunctionId, RunId
+from stepwell.store import counts, lists, outline
+from stepwell.store.interface import FoundRuns, Relatives, RowPayload, RunCounts, RunDetail, RunFilter, Version
+from stepwell.store.read import Reading
+
+T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """Runs a plan within ``READ_S_MAX``. It takes what makes one: a plan that met a conflict is made anew."""
+
+    def __call__(self, plan: Callable[[], Reading[T]], /) -> Awaitable[T]: ...
+
+
+class Questions:
+    """See ``interface.Insight``, which this implements, for what each verb promises."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def find_runs(self, which: RunFilter) -> FoundRuns:
+        return await self._ask(lambda: lists.find_runs(which))
+
+    async def runs_by_id(self, environment: EnvironmentId, ids: Sequence[RunId]) -> FoundRuns:
+        return await self._ask(lambda: lists.runs_by_id(environment, ids))
+
+    async def count_runs(
+        self,
+        environment: EnvironmentId,
+        function_ids: Sequence[FunctionId] | None,
+        *,
+        start: int,
+        end: int,
+        bucket_ms: int,
+    ) -> RunCounts:
+        return await self._ask(
+            lambda: counts.count_runs(environment, function_ids, start=start, end=end, bucket_ms=bucket_ms)
+        )
+
+    async def load_outline(self, id: RunId, *, after: int | None) -> RunDetail | None:
+        return await self._ask(lambda: outline.load_outline(id, after))
+
+    async def load_relatives(self, id: RunId) -> Relatives:
+        return await self._ask(lambda: outline.load_relatives(id))
+
+    async def load_row(self, id: RunId, row_id: str) -> RowPayload | None:
+        return await self._ask(lambda: outline.load_row(id, row_id))
+
+    async def load_version(self, function_id: FunctionId, version: int) -> Version | None:
+        return await self._ask(lambda: outline.load_version(function_id, version))

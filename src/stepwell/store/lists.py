@@ -1,0 +1,254 @@
+"""Reading plans of lists, newest first: bounded, however much history there is.
+
+A list of runs is put together from *streams*: each gives ids in falling order, by an index. What a stream's index
+doesn't decide is looked at row by row, for ``RUNS_SCANNED_MAX`` rows at most; where that wasn't enough to fill a page,
+the page says how far the search has got, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from stepwell.engine.core.model import UNFINISHED, Event, Run, RunStatus
+from stepwell.limits import (
+    ERROR_SHOWN_BYTES_MAX,
+    MINUTE_MS,
+    RARE_EVENTS_MAX,
+    RUNS_SCANNED_MAX,
+)
+from stepwell.protocol.ids import EventId, RunId, first_ulid
+from stepwell.store.interface import EventFilter, FoundRuns, RunFilter
+from stepwell.store.query import Statement
+from stepwell.store.read import Reading, Text
+from stepwell.store.rows import EVENT_COLUMNS, RUN_COLUMNS, read_event, read_run
+
+Value: TypeAlias = str | int
+
+_FUNCTIONS_MERGED_MAX: Final = 20  # streams of one list; of more functions, runs are looked for among all
+_ID_SKEW_MS: Final = 10 * MINUTE_MS  # between the time in an id and the time of its row, of different clocks
+BRIEF_COLUMNS: Final = RUN_COLUMNS.replace(
+    " output,", f" case when status = 'failed' then substr(output, 1, {ERROR_SHOWN_BYTES_MAX}) end,"
+)
+"""Of a run without payloads, but the beginning of what a failed one failed with."""
+# A database takes an index of one status only when the status is written out.
+_RARE: Final = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED)
+
+
+class Term(NamedTuple):
+    """A condition, with ``?`` for each value."""
+
+    text: str
+    values: tuple[Value, ...] = ()
+
+
+# A run may have several jobs: it is listed by the first.
+_FIRST_JOB: Final = Term(
+    "run.id = job.run_id and not exists (select 1 from job as more where more.run_id = job.run_id and more.id < job.id)"
+)
+
+
+class _Stream(NamedTuple):
+    """Ids in falling order."""
+
+    walked: str
+    """The table whose index gives them."""
+    found: tuple[Term, ...]
+    """What the index decides."""
+    rest: tuple[Term, ...]
+    """What has to be looked at."""
+    key: str = "run.id"
+    source: str = "run"
+    joins: tuple[Term, ...] = ()
+
+
+def list_runs(which: RunFilter) -> Reading[list[Run]]:
+    """Return a page of runs, newest first, as they are."""
+    ids, _ = yield from _run_ids(which)
+    return (yield from _runs(ids, RUN_COLUMNS))
+
+
+def find_runs(which: RunFilter) -> Reading[FoundRuns]:
+    """Return a page of runs, newest first, without payloads."""
+    ids, searched_to = yield from _run_ids(which)
+    return (yield from _found(ids, searched_to))
+
+
+def runs_by_id(environment: str, ids: Sequence[RunId]) -> Reading[FoundRuns]:
+    """Return some runs, newest first; ids that aren't there are left out."""
+    found = yield from _found(sorted(set(ids), reverse=True), None)
+    return found._replace(runs=[run for run in found.runs if run.environment == environment])
+
+
+def _found(ids: Sequence[RunId], searched_to: RunId | None) -> Reading[FoundRuns]:
+    runs = yield from _runs(ids, BRIEF_COLUMNS)
+    names = yield Statement("event_names", [(id,) for id in sorted({run.event_id for run in runs})])
+    return FoundRuns(runs, {EventId(row[0]): row[1] for row in names}, searched_to)
+
+
+def _runs(ids: Sequence[RunId], columns: str) -> Reading[list[Run]]:
+    if not ids:
+        return []
+    rows = yield Text(
+        f"select {columns} from run where id in ({_marks(ids)}) order by id desc",  # noqa: S608
+        ids,
+    )
+    return [read_run(row) for row in rows]
+
+
+def _run_ids(which: RunFilter) -> Reading[tuple[list[RunId], RunId | None]]:
+    """Return a page of ids, and how far the search got where it was broken off."""
+    if which.function_ids is not None and not which.function_ids:
+        return [], None
+    of_event = (yield from _of_event(which.event_id)) if which.event_id is not None else None
+    named: Term | None = None
+    if which.event_name is not None:
+        named, is_found = yield from _triggered_by(which.environment, which.event_name)
+        if is_found and of_event is None:
+            of_event, named = named, None
+    found: set[RunId] = set()
+    floors: list[RunId] = []
+    for stream in _streams(which, of_event, named):
+        ids, floor = yield from _walk(stream, which)
+        found.update(ids)
+        if floor is not None and len(ids) < which.limit:
+            floors.append(floor)
+    # Below the highest of these, one of the streams may have more.
+    searched_to = max(floors, default=None)
+    page = sorted((id for id in found if searched_to is None or id >= searched_to), reverse=True)[: which.limit]
+    return page, searched_to if len(page) < which.limit else None
+
+
+def _walk(stream: _Stream, which: RunFilter) -> Reading[tuple[list[RunId], RunId | None]]:
+    """Return the newest ids of a stream, and where the search ends if that isn't the end of the stream."""
+    terms = [*stream.found, *_ids_between(which, stream.key)]
+    floor: RunId | None = None
+    if stream.rest:
+        rows = yield _selection(stream.key, stream.walked, terms, f"limit 1 offset {RUNS_SCANNED_MAX - 1:d}")
+        if rows:
+            floor = RunId(rows[0][0])
+            terms.append(Term(f"{stream.key} >= ?", (floor,)))
+    terms += [*stream.joins, *stream.rest]
+    rows = yield _selection(stream.key, stream.source, terms, f"limit {which.limit:d}")
+    return [RunId(row[0]) for row in rows], floor
+
+
+def _selection(key: str, source: str, terms: Sequence[Term], limit: str) -> Text:
+    where = " and ".join(term.text for term in terms) or "1 = 1"
+    return Text(
+        f"select {key} from {source} where {where} order by {key} desc {limit}",  # noqa: S608 - fixed pieces
+        [value for term in terms for value in term.values],
+    )
+
+
+def _streams(which: RunFilter, of_event: Term | None, named: Term | None) -> Iterator[_Stream]:
+    """Choose streams that together hold all runs of a filter."""
+    environment = Term("run.environment = ?", (which.environment,))
+    functions, statuses = which.function_ids, which.statuses
+    of_functions = _one_of("run.function_id", functions) if functions is not None else None
+    of_statuses = _in_status(statuses) if statuses else None
+    rest = _given(named, *_queued(which))
+    if of_event is not None:
+        yield _Stream("run", (of_event, environment, *_given(of_functions, of_statuses), *rest), ())
+    elif not statuses or RunStatus.COMPLETED in statuses:
+        if functions is not None and len(functions) <= _FUNCTIONS_MERGED_MAX:
+            for id in functions:
+                yield _Stream("run", (Term("run.function_id = ?", (id,)), environment), _given(of_statuses, *rest))
+        else:
+            yield _Stream("run", (environment,), _given(of_functions, of_statuses, *rest))
+    else:
+        for status in _RARE:
+            if status in statuses:
+                yield _Stream("run", (_in_status([status]), environment), _given(of_functions, *rest))
+        if statuses & UNFINISHED:
+            yield _Stream(
+                "job",
+                (),
+                _given(of_functions, _in_status(statuses & UNFINISHED), *rest),
+                key="job.run_id",
+                source="job cross join run",
+                joins=(_FIRST_JOB, environment),
+            )
+
+
+def _given(*terms: Term | None) -> tuple[Term, ...]:
+    return tuple(term for term in terms if term is not None)
+
+
+def _one_of(column: str, values: Sequence[str]) -> Term:
+    return Term(f"{column} in ({_marks(values)})", tuple(values))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _in_status(statuses: Iterable[RunStatus]) -> Term:
+    """Return the condition for statuses, written out: only so does a database take an index that holds one."""
+    words = sorted(f"'{status.value}'" for status in statuses)
+    return Term(f"run.status = {words[0]}" if len(words) == 1 else f"run.status in ({', '.join(words)})")
+
+
+def _queued(which: RunFilter) -> Iterator[Term]:
+    if which.queued_from is not None:
+        yield Term("run.queued_at >= ?", (which.queued_from,))
+    if which.queued_until is not None:
+        yield Term("run.queued_at < ?", (which.queued_until,))
+
+
+def _ids_between(which: RunFilter, key: str) -> Iterator[Term]:
+    """Bound a search by time, by what the ids tell of it."""
+    if which.before is not None:
+        yield Term(f"{key} < ?", (which.before,))
+    if which.queued_from is not None:
+        yield Term(f"{key} >= ?", (first_ulid(which.queued_from - which.delay_ms_max - _ID_SKEW_MS),))
+    if which.queued_until is not None:
+        yield Term(f"{key} < ?", (first_ulid(which.queued_until + _ID_SKEW_MS),))
+
+
+def _of_event(id: str) -> Reading[Term]:
+    """Return the condition for an event's runs: those that it started, and those of the batches that it is in."""
+    batches = yield Text("select run_id from gathered where event_id = ?", (id,))
+    if not batches:
+        return Term("run.event_id = ?", (id,))
+    ids = [row[0] for row in batches]
+    return Term(f"(run.event_id = ? or run.is_batch = 1 and run.id in ({_marks(ids)}))", (id, *ids))
+
+
+def _triggered_by(environment: str, name: str) -> Reading[tuple[Term, bool]]:
+    """Return the condition for an event's name, and whether an index decides it, as it does for a rare one.
+
+    The runs of few events are found by their ids; those of many come soon when the newest runs are gone through.
+    """
+    rows = yield Text(
+        "select id from event where environment = ? and name = ? order by id desc limit ?",
+        (environment, name, RARE_EVENTS_MAX + 1),
+    )
+    if len(rows) > RARE_EVENTS_MAX:
+        return Term("exists (select 1 from event where event.id = run.event_id and event.name = ?)", (name,)), False
+    return _one_of("run.event_id", [row[0] for row in rows]) if rows else Term("1 = 0"), True
+
+
+def list_events(which: EventFilter) -> Reading[list[Event]]:
+    """Return a page of events, newest first."""
+    where: list[str] = ["environment = ?"]
+    values: list[Value] = [which.environment]
+    if which.name is not None:
+        where.append("name = ?")
+        values.append(which.name)
+    if not which.with_internal:
+        where.append("is_internal = 0")
+    if which.received_from is not None:
+        where.append("received_at >= ?")
+        values.append(which.received_from)
+    if which.received_until is not None:
+        where.append("received_at < ?")
+        values.append(which.received_until)
+    if which.before is not None:
+        where.append("id < ?")
+        values.append(which.before)
+    rows = yield Text(
+        f"select {EVENT_COLUMNS} from event where {' and '.join(where)} order by id desc limit {which.limit:d}",  # noqa: S608
+        values,
+    )
+    return [read_event(row) for row in rows]

@@ -1,0 +1,163 @@
+"""Reading plans for the page of one run: its rows without their payloads, a row's payloads, its relatives, its function.
+
+A run may have thousands of rows, and each row megabytes: what a page shows at a glance is read without them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from stepwell.engine.core.model import RunStatus
+from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
+from stepwell.protocol.ids import EventId, FunctionId, RunId, StepId
+from stepwell.protocol.ops import OpCode
+from stepwell.store.interface import Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
+from stepwell.store.lists import BRIEF_COLUMNS
+from stepwell.store.query import Statement
+from stepwell.store.read import Reading, Text, load_event
+from stepwell.store.rows import read_attempt, read_job, read_run, read_step
+
+_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+_SENT_LISTED: Final = b'{"data":["'  # our SDK's result of a step that sends
+_SENT_NAMED: Final = b'{"data":{"ids":["'  # that of the other SDKs
+
+
+def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
+    """Return a run's rows that ended since an instant, or haven't yet, without payloads but the short ones of steps."""
+    runs = yield Text(f"select {BRIEF_COLUMNS} from run where id = ?", (id,))  # noqa: S608 - fixed pieces
+    if not runs:
+        return None
+    run = read_run(runs[0])
+    event = yield from load_event(run.event_id)
+    assert event is not None, "an event is kept as long as its runs"
+    since = after if after is not None else 0
+    steps = yield Text(
+        "select run_id, id, position, op, title, case when length(memo) <= ? then memo end, started_at, ended_at,"
+        " attempt_id, null, length(coalesce(original, memo)) from step where run_id = ? and ended_at >= ?"
+        " order by position",
+        (MEMO_SHOWN_BYTES_MAX, id, since),
+    )
+    attempts = yield Text(
+        "select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, substr(error, 1, ?), retry_at"
+        " from attempt where run_id = ? and ended_at >= ? order by started_at, id",
+        (ERROR_SHOWN_BYTES_MAX, id, since),
+    )
+    jobs = yield Statement("job_load", [(id,)])
+    return RunDetail(
+        run=run,
+        event=event,
+        steps=[read_step((*row[:5], row[5] or b"null", *row[6:10])) for row in steps],
+        attempts=[read_attempt(row) for row in attempts],
+        jobs=[read_job(row) for row in jobs],
+        step_bytes={row[1]: row[10] for row in steps},
+    )
+
+
+def load_relatives(id: RunId) -> Reading[Relatives]:
+    """Return the run that invoked a run, the runs that it invoked, and the events that it sent."""
+    parents = yield Text(
+        "select parent.id, parent.function_id, parent.status, run.parent_step_id"
+        " from run join run as parent on parent.id = run.parent_run_id where run.id = ?",
+        (id,),
+    )
+    children = yield Text(
+        "select id, function_id, status, parent_step_id from run where parent_run_id = ? order by id limit ?",
+        (id, LINKS_MAX),
+    )
+    parent: Relative | None = None
+    for row in parents:
+        titles = yield from _titles(row[0])
+        parent = _relative(row, titles)
+    titles = (yield from _titles(id)) if children else {}
+    sent = yield from _sent_events(id)
+    return Relatives(parent, [_relative(row, titles) for row in children], sent)
+
+
+def _relative(row: tuple[str, str, str, str], titles: dict[str, str]) -> Relative:
+    return Relative(RunId(row[0]), FunctionId(row[1]), RunStatus(row[2]), StepId(row[3]), titles.get(row[3]))
+
+
+def _titles(id: str) -> Reading[dict[str, str]]:
+    """Return the names of the steps of a run that invoked something, or do."""
+    rows = yield Text(
+        "select id, title from step where run_id = ? and op = ?"
+        " union all select step_id, title from job where run_id = ? and op = ?",
+        (id, OpCode.INVOKE_FUNCTION.value, id, OpCode.INVOKE_FUNCTION.value),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _sent_events(id: RunId) -> Reading[list[SentEvent]]:
+    """Return the events that a run's steps sent: those whose ids are a step's whole result."""
+    rows = yield Text(
+        "select id, title, memo from step where run_id = ? and length(memo) <= ?"  # noqa: S608 - fixed pieces
+        f" and (substr(memo, 1, {len(_SENT_LISTED)}) = ? or substr(memo, 1, {len(_SENT_NAMED)}) = ?)"
+        f" order by position limit {STEPS_PER_RUN_MAX:d}",
+        (id, MEMO_SHOWN_BYTES_MAX, _SENT_LISTED, _SENT_NAMED),
+    )
+    sent = [(event_id, row[0], row[1]) for row in rows for event_id in sent_ids(row[2])][:LINKS_MAX]
+    if not sent:
+        return []
+    found = yield Statement("event_names", sorted({(event_id,) for event_id, _, _ in sent}))
+    names = {row[0]: row[1] for row in found}
+    return [SentEvent(EventId(id), names[id], StepId(step), title) for id, step, title in sent if id in names]
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    ids: list[str]
+
+
+class _Memo(msgspec.Struct, frozen=True):
+    data: list[str] | _Sent
+
+
+def sent_ids(memo: bytes) -> list[str]:
+    """Return the ids of events that a step's result is, in either SDKs' form; none where it is something else."""
+    try:
+        data = msgspec.json.decode(memo, type=_Memo).data
+    except msgspec.DecodeError:
+        return []
+    ids = data if isinstance(data, list) else data.ids
+    return ids if all(map(_ULID.match, ids)) else []
+
+
+def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
+    """Return the payloads of one row of a run: an attempt, a step, or a job."""
+    attempts = yield Text(
+        "select step_id, started_at, ended_at, error from attempt where run_id = ? and id = ?", (id, row_id)
+    )
+    if attempts:
+        step_id, started_at, ended_at, error = attempts[0]
+        steps = yield Text(_STEP_PAYLOAD + " and attempt_id = ?", (id, step_id, row_id))
+        step = steps[0] if steps else None
+        return RowPayload(
+            step=(OpCode(step[0]), step[1], step[2]) if step is not None else None,
+            error=error,
+            input=None,
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+    steps = yield Text(_STEP_PAYLOAD, (id, row_id))
+    if steps:
+        op, memo, original, started_at, ended_at = steps[0]
+        return RowPayload((OpCode(op), memo, original), None, None, started_at, ended_at)
+    jobs = yield Statement("job_load", [(id,)])
+    for job in map(read_job, jobs):
+        if row_id in (job.id, f"{job.id}.{job.generation}"):
+            return RowPayload(None, None, job.payload, job.leased_at, None)
+    return None
+
+
+_STEP_PAYLOAD: Final = "select op, memo, original, started_at, ended_at from step where run_id = ? and id = ?"
+
+
+def load_version(function_id: FunctionId, version: int) -> Reading[Version | None]:
+    """Return a function's configuration at a version."""
+    rows = yield Text(
+        "select config, created_at from function_version where function_id = ? and version = ?",
+        (function_id, version),
+    )
+    return Version(*rows[0]) if rows else None
