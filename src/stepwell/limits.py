@@ -125,6 +125,20 @@ MEMO_SHOWN_BYTES_MAX: Final = 16 * KIB  # of a step's result, where only what it
 LINKS_MAX: Final = 100  # children, and sent events, of a run that are named
 READ_S_MAX: Final = 5.0  # for a question of the dashboard; then the answer is an error
 
+# Logs and spans of runs.
+LOG_LINE_BYTES_MAX: Final = 16 * KIB  # of a message, and of what it says besides; more is cut, and says so
+LOG_LINES_PER_RUN_MAX: Final = 10_000  # what somebody reads; the rest is counted
+SPANS_PER_RUN_MAX: Final = 10_000
+LOG_LINES_PER_REQUEST_MAX: Final = 1_000
+LOG_BATCH_MAX: Final = 1_000  # lines and spans of one transaction: a few ms of the writer
+LOG_WAITING_MAX: Final = 20_000  # lines and spans that one replica holds while the database is slow
+LOG_BODY_BYTES_MAX: Final = 8 * MIB  # of one request with lines or spans (protocol 6.3)
+LOG_LATE_MS: Final = 30 * MINUTE_MS  # after a run's end, less than retention keeps it: later lines are of no known run
+LOG_SCANNED_MAX: Final = 20_000  # lines that one page of a search looks through
+LOG_NAME_CHARS_MAX: Final = 256  # of a logger, a span
+LOG_PAGE_ROWS_MAX: Final = 500
+LOG_TEXT_CHARS_MAX: Final = 200  # that somebody searches for
+
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
 

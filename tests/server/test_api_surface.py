@@ -38,6 +38,7 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/functions/{slug}/invoke", "POST"),
         ("/api/functions/{slug}/pause", "POST"),
         ("/api/functions/{slug}/resume", "POST"),
+        ("/api/logs", "GET"),
         ("/api/runs", "GET"),
         ("/api/runs/stats", "GET"),
         ("/api/runs/{id}", "GET"),

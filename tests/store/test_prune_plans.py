@@ -24,6 +24,11 @@ DELETIONS: Final = (
     "prune_steps",
     "prune_some_attempts",
     "prune_some_steps",
+    "prune_log",
+    "prune_some_log",
+    "prune_spans",
+    "prune_some_spans",
+    "prune_tallies",
     "prune_runs",
     "prune_lock_events",
     "prune_events",
@@ -44,6 +49,13 @@ from generate_series(1, {ROWS}) as i;
 insert into attempt
 select 'R' || lpad(i::text, 25, '0'), 's', 'x', 't', 0, 1, 2, 'ok', null, null
 from generate_series(1, {ROWS}) as i;
+insert into log
+select 'R' || lpad(i::text, 25, '0'), 'L' || lpad(i::text, 25, '0'), 'a', 0, 's', 't', 1, 20, 'l', 'm', null, 0, null
+from generate_series(1, {ROWS}) as i;
+insert into span
+select 'R' || lpad(i::text, 25, '0'), 's', null, 'n', 1, 2, 'ok', null
+from generate_series(1, {ROWS}) as i;
+insert into log_tally select 'R' || lpad(i::text, 25, '0'), 1, 1, 1 from generate_series(1, {ROWS}) as i;
 insert into event_key select 'f', 'e' || i, i from generate_series(1, {ROWS}) as i;
 """
 VALUES: Final[dict[str, Any]] = {
@@ -111,7 +123,7 @@ async def test_on_postgresql_no_table_is_scanned(
 
         for known in ("unknown", "analyzed"):
             if known == "analyzed":
-                await connection.execute("analyze run, event, step, attempt, event_key")
+                await connection.execute("analyze run, event, step, attempt, event_key, log, span, log_tally")
             for name in WALKS:
                 for mode in ("force_generic_plan", "force_custom_plan"):
                     plans[name, f"{known}, {mode}"] = await planned(connection, name, mode)

@@ -20,6 +20,7 @@ from stepwell.engine.executor import CheckpointVerdict, Executor, Fetching
 from stepwell.engine.ids import IdSource
 from stepwell.engine.intake import Registries
 from stepwell.engine.janitor import Janitor, Retention
+from stepwell.engine.logbook import Logbook
 from stepwell.engine.membership import Membership
 from stepwell.engine.reconciler import Reconciler
 from stepwell.engine.scheduler import Scheduler
@@ -101,6 +102,7 @@ class Engine:
             self._janitor = Janitor(store, self.clock, environment, retention, self._watcher.touched)
         self.reconciler = Reconciler(store, self.clock, self.registries, inserted=self._revived, look=self._look_at_all)
         self.endings = Endings(self._ended_elsewhere)
+        self.logbook = Logbook(store, self.clock, self.ids, self._watcher)
         self._is_reconciling = is_reconciling
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,6 +164,7 @@ class Engine:
         self.begin_drain()
         await self._executor.drain(grace_s)
         await self.endings.stop()
+        await self.logbook.stop()
         await self._cancel([*self._tasks, *([self._working] if self._working is not None else [])])
         try:
             async with asyncio.timeout(_LEAVE_S_MAX):

@@ -17,6 +17,7 @@ JobId = NewType("JobId", str)  # unique within its run
 AttemptId = NewType("AttemptId", str)  # unique within its run; the wire's request id
 ReplicaId = NewType("ReplicaId", str)
 StepId = NewType("StepId", str)  # the hash that travels on the wire
+SpanId = NewType("SpanId", str)  # OpenTelemetry's: 16 hexadecimal digits
 LogId = NewType("LogId", str)  # a ULID of the time at which the server took it in
 
 DISCOVER: Final = "step"

@@ -23,6 +23,7 @@ from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.event import INTERNAL_PREFIX, NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
+from stepwell.protocol.logs import LOGS_PATH
 from stepwell.protocol.sync import plain_url
 from stepwell.server import endpoint_runs
 from stepwell.server.api.endpoint import decode_body
@@ -33,6 +34,7 @@ from stepwell.server.api.runs import find_run
 from stepwell.server.auth import check_bearer
 from stepwell.server.checkpoint import post_checkpoint
 from stepwell.server.context import ApiError, Context, json_response, read_body
+from stepwell.server.logs import post_lines
 from stepwell.server.register import remove_app
 from stepwell.store.interface import EventFilter, RunFilter
 
@@ -55,6 +57,7 @@ def routes(context: Context) -> list[BaseRoute]:
     """Return the routes. ``/dev`` is there in dev only: its absence tells SDKs that this is none."""
     table: list[tuple[str, dict[str, Handler]]] = [
         ("/v1/checkpoint/{id}/async", {"POST": post_checkpoint}),  # first: it is asked the most
+        (LOGS_PATH, {"POST": post_lines}),
         ("/v0/runs/{id}/actions", {"GET": get_actions}),
         ("/v0/runs/{id}/batch", {"GET": get_batch}),
         ("/v0/runs/{id}", {"DELETE": delete_run_v0}),

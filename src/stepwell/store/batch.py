@@ -4,7 +4,7 @@ A plan without I/O: it yields each statement and is sent the rows that come back
 stop between any two statements drive the same one.
 
 The order is that of the locks: replica, names and keys, environments, schedules, runs, jobs, waits, events; then what is
-only inserted; last what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
+only inserted; then lines and spans of runs; last what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
 batches wait for each other in one direction only. Expected conflicts come back as rows, never as errors. There is one
 statement for each table and batch.
 """
@@ -50,6 +50,7 @@ from stepwell.store.interface import (
     FireRequest,
     IngestRequest,
     LeaveRequest,
+    LogRequest,
     PauseRequest,
     PruneRequest,
     ReapRequest,
@@ -65,6 +66,7 @@ from stepwell.store.interface import (
     Verdict,
 )
 from stepwell.store.locks import locks_of
+from stepwell.store.log import write_log
 from stepwell.store.prune import prune
 from stepwell.store.query import Statement
 from stepwell.store.register import pause, sync
@@ -211,6 +213,7 @@ class Batch:
         yield from self._each(ClaimRequest, self._claim)
         yield from self._each(LeaveRequest, self._leave)
         yield from self._each(RepairRequest, self._repair)
+        yield from self._each(LogRequest, self._log)
         yield from self._each(PruneRequest, self._prune)
         for index, made in self._made.items():
             self.results[index] = made.told_by(self.results[index])
@@ -691,6 +694,10 @@ class Batch:
     def _repair(self, index: int, request: RepairRequest) -> Plan:
         mended = yield from repair(request)
         self.results[index] = Result(Verdict.COMMITTED, mended=mended)
+
+    def _log(self, index: int, request: LogRequest) -> Plan:
+        logged = yield from write_log(request)
+        self.results[index] = Result(Verdict.COMMITTED, logged=logged)
 
     def _prune(self, index: int, request: PruneRequest) -> Plan:
         pruned = yield from prune(request)

@@ -26,9 +26,11 @@ from stepwell.engine.core.model import (
     Gathering,
     Intake,
     Job,
+    LogLine,
     Pause,
     Run,
     RunStatus,
+    Span,
     Start,
     Step,
     Tick,
@@ -38,7 +40,16 @@ from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import StoreError
 from stepwell.limits import DEBOUNCE_PERIOD_MS_MAX
-from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId, StepId
+from stepwell.protocol.ids import (
+    AttemptId,
+    EnvironmentId,
+    EventId,
+    FunctionId,
+    JobId,
+    ReplicaId,
+    RunId,
+    StepId,
+)
 from stepwell.protocol.ops import OpCode
 
 
@@ -321,6 +332,19 @@ class DropRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class LogRequest(NamedTuple):
+    """Store lines and spans of runs.
+
+    Those of runs that aren't there, or that ended ``LOG_LATE_MS`` ago, are passed over; so is what a run has too many of,
+    but for one line that says so. Spans are idempotent by their ids, lines aren't.
+    """
+
+    lines: Sequence[LogLine]
+    spans: Sequence[Span]
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
 class SettingRequest(NamedTuple):
     """Keep a setting of the server, such as the clock's offset."""
 
@@ -345,6 +369,7 @@ Request: TypeAlias = (
     | DropRequest
     | RepairRequest
     | SettingRequest
+    | LogRequest
     | BeatRequest
     | ReapRequest
     | LeaveRequest
@@ -448,6 +473,18 @@ class Pruned(NamedTuple):
     """Attempts, steps and events of a batch, where they were limited."""
 
 
+class Logged(NamedTuple):
+    """What became of lines and spans."""
+
+    runs: frozenset[RunId]
+    """The runs that are there. All else is of unknown ones."""
+    lines: Sequence[LogLine]
+    """The lines that were stored, with where they are from."""
+    full_of_lines: frozenset[RunId] = frozenset()
+    """Runs of which not all lines were stored."""
+    full_of_spans: frozenset[RunId] = frozenset()
+
+
 class Result(NamedTuple):
     """What became of a request, and what it made."""
 
@@ -479,6 +516,7 @@ class Result(NamedTuple):
     beat: Beat | None = None
     pruned: Pruned | None = None
     mended: Mapping[Fault, int] = MappingProxyType({})
+    logged: Logged | None = None
 
 
 class Aged(NamedTuple):
@@ -572,6 +610,37 @@ class EventFilter(NamedTuple):
     before: str | None = None
     limit: int = 20
     with_internal: bool = False
+
+
+class LogFilter(NamedTuple):
+    """Which lines to list: those of one run in their order, or of all from the newest on.
+
+    ``after`` and ``before`` are ids: of a run without either from its first line on, of all from the newest. ``taken_from``
+    and ``taken_until`` are ids as well, the least of an instant at which the server took lines in.
+    """
+
+    environment: EnvironmentId
+    run_id: RunId | None = None
+    function_id: FunctionId | None = None
+    attempt_id: AttemptId | None = None
+    step_id: StepId | None = None
+    level_min: int = 0
+    text: str | None = None
+    """Part of the message, whatever the case of its ASCII letters."""
+    with_replayed: bool = False
+    after: str | None = None
+    before: str | None = None
+    taken_from: str | None = None
+    taken_until: str | None = None
+    limit: int = 100
+
+
+class LogPage(NamedTuple):
+    """Lines, of one run in their order, of all the newest first."""
+
+    lines: Sequence[LogLine]
+    next: str | None
+    """The id to go on from, in the same direction; None where there is nothing more."""
 
 
 class RunDetail(NamedTuple):
@@ -814,6 +883,18 @@ class Store(Protocol):
 
     async def list_events(self, which: EventFilter) -> list[Event]:
         """Return a page of events, newest first."""
+        ...
+
+    async def list_lines(self, which: LogFilter) -> LogPage:
+        """Return a page of lines. A search through all looks at ``LOG_SCANNED_MAX``, and may find fewer than asked for."""
+        ...
+
+    async def count_lines(self, run_id: RunId) -> int:
+        """Return how many lines came for a run, those that were too many as well."""
+        ...
+
+    async def load_spans(self, run_id: RunId) -> list[Span]:
+        """Return the spans of a run, the first to begin first."""
         ...
 
     async def load_event(self, id: EventId) -> Event | None:

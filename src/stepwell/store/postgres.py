@@ -16,13 +16,13 @@ from typing import Final, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
-from stepwell.engine.core.model import App, Event, Function, Gathering, Run
+from stepwell.engine.core.model import App, Event, Function, Gathering, Run, Span
 from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
 from stepwell.limits import READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
-from stepwell.store import lists, read
+from stepwell.store import lists, read, read_log
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
 from stepwell.store.insight import Questions
@@ -35,6 +35,8 @@ from stepwell.store.interface import (
     EventFilter,
     EventKey,
     Lease,
+    LogFilter,
+    LogPage,
     News,
     ReapRequest,
     Request,
@@ -233,6 +235,15 @@ class PostgresStore:
 
     async def list_events(self, which: EventFilter) -> list[Event]:
         return await self._read(lambda: lists.list_events(which))
+
+    async def list_lines(self, which: LogFilter) -> LogPage:
+        return await self._read(lambda: read_log.list_lines(which))
+
+    async def count_lines(self, run_id: RunId) -> int:
+        return await self._read(lambda: read_log.count_lines(run_id))
+
+    async def load_spans(self, run_id: RunId) -> list[Span]:
+        return await self._read(lambda: read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(lambda: read.load_event(id))

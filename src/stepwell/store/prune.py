@@ -1,7 +1,7 @@
 """What a ``PruneRequest`` deletes: a plan without I/O, the last part of a group commit (``batch.py``).
 
 It waits for no lock: what another transaction has is passed over. Nothing of its transaction comes after it, so that
-nobody can wait for its locks while it waits for theirs. Of a run its attempts and steps go first, with its list of events
+nobody can wait for its locks while it waits for theirs. Of a run its attempts, steps and lines go first, with its list of events
 and whatever waits and slots it may have left; then the run itself, then its event, unless another run or gathering has
 it: a crash leaves nothing without what it belongs to.
 """
@@ -36,10 +36,13 @@ def prune(request: PruneRequest) -> Deleting[Pruned]:
         elif ids:
             yield Statement("prune_attempts", ids)
             yield Statement("prune_steps", ids)
+            yield Statement("prune_log", ids)
+            yield Statement("prune_spans", ids)
             yield Statement("gathered_drop", ids)
         if ids:
             yield Statement("wait_drop", ids)
             yield Statement("slot_drop", ids)
+            yield Statement("prune_tallies", ids)
             deleted = yield Statement("prune_runs", ids)
             events |= {row[0] for row in deleted}
             pruned = pruned._replace(runs=len(deleted))
@@ -60,7 +63,7 @@ def _shrink(run_id: RunId, rows_max: int) -> Deleting[tuple[int, list[tuple[RunI
     """Delete a part of a run's rows; return how many, and the run if none is left."""
     parameters = {"run_id": run_id, "limit": rows_max}
     row_count = 0
-    for name in ("prune_some_attempts", "prune_some_steps", "gathered_drop_some"):
+    for name in ("prune_some_log", "prune_some_spans", "prune_some_attempts", "prune_some_steps", "gathered_drop_some"):
         deleted = yield Statement(name, parameters=parameters)
         row_count += len(deleted)
         if len(deleted) == rows_max:

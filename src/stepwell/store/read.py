@@ -23,7 +23,14 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.rules import ThrottleRule
 from stepwell.engine.core.standing import Limiting, Standing, Used
 from stepwell.engine.core.state import RunState
-from stepwell.limits import FAULT_AGE_MS, LINE_COUNTED_MAX, PAGE_ROWS_MAX, SIGNAL_KEPT_MS
+from stepwell.limits import (
+    FAULT_AGE_MS,
+    LINE_COUNTED_MAX,
+    LOG_LINES_PER_RUN_MAX,
+    PAGE_ROWS_MAX,
+    SIGNAL_KEPT_MS,
+    SPANS_PER_RUN_MAX,
+)
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.store.interface import (
     Aftermath,
@@ -282,9 +289,10 @@ def walk_runs(
     weighed: dict[str, Aged] = {}
     if expired:
         found = yield Statement("run_weight", expired, {"count_max": count_max})
-        for id, attempt_count, attempt_bytes, step_count, step_bytes, event_count, other_bytes in found:
-            row_count = attempt_count + step_count + event_count + 2
-            weighed[id] = Aged(id, row_count, attempt_bytes + step_bytes + other_bytes)
+        for id, attempts, attempt_bytes, steps, step_bytes, events, lines, spans, log_bytes, other_bytes in found:
+            logged = min(lines or 0, LOG_LINES_PER_RUN_MAX) + min(spans or 0, SPANS_PER_RUN_MAX)
+            row_count = attempts + steps + events + logged + 2
+            weighed[id] = Aged(id, row_count, attempt_bytes + step_bytes + (log_bytes or 0) + other_bytes)
     return [weighed.get(row[0]) or Aged(row[0]) for row in rows]
 
 

@@ -13,11 +13,14 @@ from stepwell.engine.core.model import (
     GatherKind,
     Job,
     JobKind,
+    LogLine,
     Outcome,
     Pause,
     PauseMode,
     Run,
     RunStatus,
+    Span,
+    SpanStatus,
     Step,
     Wait,
     WaitKind,
@@ -29,8 +32,10 @@ from stepwell.protocol.ids import (
     EventId,
     FunctionId,
     JobId,
+    LogId,
     ReplicaId,
     RunId,
+    SpanId,
     StepId,
 )
 from stepwell.protocol.ops import OpCode
@@ -44,6 +49,12 @@ RUN_COLUMNS = (
     "id, environment, function_id, function_version, event_id, queued_at, status, version, request_version,"
     " is_plan_forced, started_at, ended_at, output, reason, original_run_id, partition, parent_run_id, parent_step_id,"
     " is_batch"
+)
+
+
+LOG_COLUMNS = (
+    "log.run_id, log.id, log.attempt_id, log.attempt, log.step_id, log.step, log.at, log.level, log.logger,"
+    " log.message, log.fields, log.is_replayed, log.span_id, run.environment, run.function_id"
 )
 
 
@@ -330,4 +341,68 @@ def read_app(row: Row, environment: EnvironmentId) -> App:
         checksum=row[7],
         synced_at=row[8],
         archived_at=row[9],
+    )
+
+
+def log_row(line: LogLine) -> Row:
+    return (
+        line.run_id,
+        line.id,
+        line.attempt_id,
+        line.attempt,
+        line.step_id,
+        line.step,
+        line.at,
+        line.level,
+        line.logger,
+        line.message,
+        line.fields,
+        int(line.is_replayed),
+        line.span_id,
+    )
+
+
+def read_line(row: Row) -> LogLine:
+    return LogLine(
+        run_id=RunId(row[0]),
+        id=LogId(row[1]),
+        attempt_id=AttemptId(row[2]) if row[2] is not None else None,
+        attempt=row[3],
+        step_id=StepId(row[4]) if row[4] is not None else None,
+        step=row[5],
+        at=row[6],
+        level=row[7],
+        logger=row[8],
+        message=row[9],
+        fields=row[10],
+        is_replayed=bool(row[11]),
+        span_id=SpanId(row[12]) if row[12] is not None else None,
+        environment=EnvironmentId(row[13]),
+        function_id=FunctionId(row[14]),
+    )
+
+
+def span_row(span: Span) -> Row:
+    return (
+        span.run_id,
+        span.id,
+        span.parent_id,
+        span.name,
+        span.started_at,
+        span.duration_us,
+        span.status.value,
+        span.attributes,
+    )
+
+
+def read_span(row: Row) -> Span:
+    return Span(
+        run_id=RunId(row[0]),
+        id=SpanId(row[1]),
+        parent_id=SpanId(row[2]) if row[2] is not None else None,
+        name=row[3],
+        started_at=row[4],
+        duration_us=row[5],
+        status=SpanStatus(row[6]),
+        attributes=row[7],
     )

@@ -24,13 +24,13 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from stepwell.engine.core.model import App, Event, Function, Gathering, Run
+from stepwell.engine.core.model import App, Event, Function, Gathering, Run, Span
 from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
 from stepwell.limits import MIB, READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
-from stepwell.store import lists, read
+from stepwell.store import lists, read, read_log
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.insight import Questions
@@ -43,6 +43,8 @@ from stepwell.store.interface import (
     EventFilter,
     EventKey,
     Lease,
+    LogFilter,
+    LogPage,
     News,
     ReapRequest,
     Request,
@@ -234,6 +236,15 @@ class SQLiteStore:
 
     async def list_events(self, which: EventFilter) -> list[Event]:
         return await self._read(lists.list_events(which))
+
+    async def list_lines(self, which: LogFilter) -> LogPage:
+        return await self._read(read_log.list_lines(which))
+
+    async def count_lines(self, run_id: RunId) -> int:
+        return await self._read(read_log.count_lines(run_id))
+
+    async def load_spans(self, run_id: RunId) -> list[Span]:
+        return await self._read(read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(read.load_event(id))

@@ -22,6 +22,7 @@ from stepwell.protocol.ids import (
     LogId,
     ReplicaId,
     RunId,
+    SpanId,
     StepId,
 )
 from stepwell.protocol.ops import Op, OpCode
@@ -307,10 +308,32 @@ class LogLine(msgspec.Struct, frozen=True):
     """A JSON object: what the line says besides."""
     is_replayed: bool = False
     """It was written by code between steps that an earlier call has run before."""
-    span_id: str | None = None
-    """The span that it belongs to, where OpenTelemetry sent it: 16 hexadecimal digits."""
+    span_id: SpanId | None = None
+    """The span that it belongs to, where OpenTelemetry sent it."""
     environment: EnvironmentId = EnvironmentId("")
     function_id: FunctionId = FunctionId("")
+
+
+class SpanStatus(StrEnum):
+    """What a span says of its end."""
+
+    UNSET = "unset"
+    OK = "ok"
+    ERROR = "error"
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of time in the work on a run, as the app measured it with OpenTelemetry."""
+
+    run_id: RunId
+    id: SpanId
+    parent_id: SpanId | None
+    name: str
+    started_at: int
+    duration_us: int
+    status: SpanStatus = SpanStatus.UNSET
+    attributes: bytes | None = None
+    """A JSON object."""
 
 
 class Draft(msgspec.Struct, frozen=True):

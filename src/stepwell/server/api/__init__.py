@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stepwell.server.api import apps, clock, doctor, events, explain, functions, openapi, runs, stats, stream
+from stepwell.server.api import apps, clock, doctor, events, explain, functions, logs, openapi, runs, stats, stream
 from stepwell.server.api.endpoint import AnyEndpoint, make_routes
 from stepwell.server.context import Context, json_response
 from stepwell.server.settings import Settings
@@ -21,6 +21,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
         *explain.endpoints(),
         *functions.endpoints(),
         *apps.endpoints(),
+        *logs.endpoints(),
         *doctor.endpoints(),
         *stream.endpoints(),
         *(clock.endpoints() if settings.is_dev else ()),

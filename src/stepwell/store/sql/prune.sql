@@ -44,6 +44,9 @@ select run.id,
     select count(*)
     from (select 1 from gathered where gathered.run_id = run.id limit :count_max) as g
   ),
+  (select line_count from log_tally where log_tally.run_id = run.id),
+  (select span_count from log_tally where log_tally.run_id = run.id),
+  (select byte_count from log_tally where log_tally.run_id = run.id),
   coalesce(length(run.output), 0) + coalesce(
     (select length(event.body) + coalesce(length(event.original), 0) from event where event.id = run.event_id), 0
   )

@@ -298,3 +298,49 @@ create table gathered (
 );
 
 create index gathered_event on gathered (event_id);
+
+-- Lines that user code wrote in runs: read by run, in their order, or all of them from the newest on. The id is of the
+-- time at which the server took a line in, and the instant of the time at which the app wrote it.
+create table log (
+  run_id text collate "C" not null,
+  id text collate "C" not null check (length(id) = 26),
+  attempt_id text collate "C",
+  attempt smallint,
+  step_id text collate "C",
+  -- The step's name, which the run may not know yet.
+  step text collate "C" not null,
+  at bigint not null,
+  level smallint not null check (level between 0 and 100),
+  logger text collate "C" not null,
+  message text collate "C" not null,
+  fields bytea,
+  is_replayed smallint not null check (is_replayed in (0, 1)),
+  span_id text collate "C",
+  primary key (run_id, id)
+);
+
+create index log_newest on log (id);
+
+-- OpenTelemetry's spans of runs, by the ids that the app gave them.
+create table span (
+  run_id text collate "C" not null,
+  id text collate "C" not null,
+  parent_id text collate "C",
+  name text collate "C" not null,
+  started_at bigint not null,
+  duration_us bigint not null check (duration_us >= 0),
+  status text collate "C" not null check (status in ('unset', 'ok', 'error')),
+  attributes bytea,
+  primary key (run_id, id)
+);
+
+-- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are.
+create table log_tally (
+  run_id text collate "C" primary key,
+  line_count integer not null,
+  span_count integer not null,
+  byte_count bigint not null
+) with (
+  -- Counted up in place while a run writes.
+  fillfactor = 85
+);

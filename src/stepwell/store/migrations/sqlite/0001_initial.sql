@@ -285,3 +285,46 @@ create table gathered (
 ) strict, without rowid;
 
 create index gathered_event on gathered (event_id);
+
+-- Lines that user code wrote in runs: read by run, in their order, or all of them from the newest on. The id is of the
+-- time at which the server took a line in, and the instant of the time at which the app wrote it.
+create table log (
+  run_id text not null,
+  id text not null check (length(id) = 26),
+  attempt_id text,
+  attempt integer,
+  step_id text,
+  -- The step's name, which the run may not know yet.
+  step text not null,
+  at integer not null,
+  level integer not null check (level between 0 and 100),
+  logger text not null,
+  message text not null,
+  fields blob,
+  is_replayed integer not null check (is_replayed in (0, 1)),
+  span_id text,
+  primary key (run_id, id)
+) strict, without rowid;
+
+create index log_newest on log (id);
+
+-- OpenTelemetry's spans of runs, by the ids that the app gave them.
+create table span (
+  run_id text not null,
+  id text not null,
+  parent_id text,
+  name text not null,
+  started_at integer not null,
+  duration_us integer not null check (duration_us >= 0),
+  status text not null check (status in ('unset', 'ok', 'error')),
+  attributes blob,
+  primary key (run_id, id)
+) strict, without rowid;
+
+-- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are.
+create table log_tally (
+  run_id text primary key,
+  line_count integer not null,
+  span_count integer not null,
+  byte_count integer not null
+) strict, without rowid;

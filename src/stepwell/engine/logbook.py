@@ -1,0 +1,131 @@
+"""Takes in the lines and spans of runs, and has them stored beside what runs need, without holding it up.
+
+One request is under way at a time, with whatever came while the one before was: so a transaction has few of them, however
+many apps write, and those who send wait for their answer as long as the database is slow. What waits is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from stepwell.engine.clock import Clock
+from stepwell.engine.core.model import LogLine, Span
+from stepwell.engine.watch import Watcher
+from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.limits import LOG_BATCH_MAX, LOG_WAITING_MAX
+from stepwell.protocol.ids import LogId
+from stepwell.store.interface import Logged, LogRequest, Store
+
+log = structlog.get_logger("stepwell.logbook")
+
+
+class Noted(NamedTuple):
+    """What became of the lines and spans of one sender: those of unknown runs, and those that were too many."""
+
+    unknown_lines: int = 0
+    unknown_spans: int = 0
+    dropped_lines: int = 0
+    dropped_spans: int = 0
+    """All that were sent for a run that is full; some may have fitted in."""
+
+
+class _Entry(NamedTuple):
+    lines: Sequence[LogLine]
+    spans: Sequence[Span]
+    noted: asyncio.Future[Noted]
+
+    @property
+    def size(self) -> int:
+        return len(self.lines) + len(self.spans)
+
+
+class Logbook:
+    """Stores lines and spans."""
+
+    def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str], watcher: Watcher) -> None:
+        self._store, self._clock, self._new_id, self._watcher = store, clock, new_id, watcher
+        self._waiting: deque[_Entry] = deque()
+        self._size = 0
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, lines: Sequence[LogLine], spans: Sequence[Span] = ()) -> Noted:
+        """Store lines, which get their ids here, and spans. Raises ``StoreError``; then none were stored.
+
+        The instants of the lines are of the app's clock: time travel is added, and none is later than now.
+        """
+        now, ahead_ms = self._clock.now(), self._clock.offset_ms
+        lines = [
+            msgspec.structs.replace(line, id=LogId(self._new_id()), at=max(0, min(line.at + ahead_ms, now)))
+            for line in lines
+        ]
+        spans = [msgspec.structs.replace(span, started_at=span.started_at + ahead_ms) for span in spans]
+        entry = _Entry(lines, spans, asyncio.get_running_loop().create_future())
+        if self._size + entry.size > LOG_WAITING_MAX:
+            raise StoreUnavailable(f"{self._size} lines and spans wait for the database, the most that may")
+        self._waiting.append(entry)
+        self._size += entry.size
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        return await entry.noted
+
+    async def stop(self) -> None:
+        """Wait until what was taken in is stored."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._commit(self._take())
+        finally:
+            self._writing = None
+
+    def _take(self) -> list[_Entry]:
+        """Return what is stored together: at least one sender's, however much that is."""
+        taken = [self._waiting.popleft()]
+        size = taken[0].size
+        while self._waiting and size + self._waiting[0].size <= LOG_BATCH_MAX:
+            taken.append(self._waiting.popleft())
+            size += taken[-1].size
+        self._size -= size
+        return taken
+
+    async def _commit(self, entries: Sequence[_Entry]) -> None:
+        request = LogRequest(
+            lines=[line for entry in entries for line in entry.lines],
+            spans=[span for entry in entries for span in entry.spans],
+            now=self._clock.now(),
+        )
+        try:
+            result = await self._store.submit(request)
+        except StoreError as error:
+            for entry in entries:
+                if not entry.noted.done():  # its sender has gone away
+                    entry.noted.set_exception(type(error)(*error.args))
+            return
+        assert result.logged is not None, "a request with lines was answered without what became of them"
+        if result.logged.lines:
+            try:
+                self._watcher.logged(result.logged.lines)
+            except Exception:
+                log.exception("logbook.watcher_broke")
+        for entry in entries:
+            if not entry.noted.done():
+                entry.noted.set_result(_noted(entry, result.logged))
+
+
+def _noted(entry: _Entry, logged: Logged) -> Noted:
+    known, full, full_of_spans = logged.runs, logged.full_of_lines, logged.full_of_spans
+    kept: set[str] = {line.id for line in logged.lines} if full else set()
+    return Noted(
+        unknown_lines=sum(line.run_id not in known for line in entry.lines),
+        unknown_spans=sum(span.run_id not in known for span in entry.spans),
+        dropped_lines=sum(line.run_id in full and line.id not in kept for line in entry.lines),
+        dropped_spans=sum(span.run_id in full_of_spans for span in entry.spans),
+    )

@@ -1,0 +1,165 @@
+"""Lines that user code wrote: of one run in their order, or of all from the newest on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+
+from stepwell.engine.core.model import LogLine
+from stepwell.engine.ids import ulid_text
+from stepwell.limits import LOG_LINES_PER_RUN_MAX, LOG_PAGE_ROWS_MAX, LOG_TEXT_CHARS_MAX
+from stepwell.protocol.duration import time_text
+from stepwell.protocol.ids import AttemptId, FunctionId, RunId, StepId
+from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
+from stepwell.server.api.page import Instant, is_ulid, read_instant
+from stepwell.server.context import ApiError, Context
+from stepwell.store.interface import LogFilter
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
+
+_LEVELS: Final[dict[Level, int]] = {"debug": 0, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_NO_ENTROPY: Final = bytes(10)
+_AFTER_ALL_ULIDS_MS: Final = 1 << 48
+
+
+class LogLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """A line."""
+
+    id: str
+    at: str
+    """When the app wrote it."""
+    run_id: str
+    function: str
+    step_id: str | None
+    """The step that wrote it; null for the code between steps."""
+    step: str | None
+    """That step's name."""
+    attempt_id: str | None
+    attempt: int | None
+    """0 for the first."""
+    level: Level
+    logger: str
+    message: str
+    fields: msgspec.Raw | None
+    """A JSON object: what the line says besides."""
+    is_replayed: bool
+    """Code between steps wrote it, which an earlier call has run before."""
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Lines, those of one run in their order, those of all the newest first."""
+
+    items: list[LogLineView]
+    next_cursor: str | None
+    """What to go on from, as ``after`` or ``before``, whichever way this page went. A search may find nothing in it."""
+    dropped: int
+    """Of one run: how many lines were too many, and weren't kept."""
+
+
+LineId: TypeAlias = Annotated[str | None, msgspec.Meta(description="The id of a line.")]
+
+
+class LogsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which lines to list."""
+
+    run_id: str | None = None
+    attempt_id: str | None = None
+    step_id: Annotated[str | None, msgspec.Meta(description="The hash of the step's name.")] = None
+    function: Annotated[str | None, msgspec.Meta(description="The function's id, such as app-name.")] = None
+    level: Annotated[Level | None, msgspec.Meta(description="This level and those above.")] = None
+    text: Annotated[
+        Annotated[str, msgspec.Meta(max_length=LOG_TEXT_CHARS_MAX)] | None,
+        msgspec.Meta(description="Part of the message, in any case."),
+    ] = None
+    replayed: Annotated[bool, msgspec.Meta(description="With what replays wrote again.")] = False
+    after: LineId = None
+    before: LineId = None
+    from_: Annotated[Instant, msgspec.Meta(description="When the server got it, an RFC 3339 time.")] = msgspec.field(
+        default=None, name="from"
+    )
+    until: Annotated[Instant, msgspec.Meta(description="When the server got it, an RFC 3339 time.")] = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LOG_PAGE_ROWS_MAX, description="How many, at most.")] = 100
+
+
+def endpoints() -> list[AnyEndpoint]:
+    """Return the endpoints about lines."""
+    return [Endpoint("GET", "/api/logs", "List lines that functions wrote", LogPage, list_logs, LogsQuery, Nothing)]
+
+
+async def list_logs(call: Call[LogsQuery, Nothing]) -> LogPage:
+    """List lines."""
+    query, engine = call.query, call.context.engine
+    run_id = await _run_id(call.context, query.run_id) if query.run_id is not None else None
+    page = await engine.store.list_lines(
+        LogFilter(
+            environment=engine.environment,
+            run_id=run_id,
+            function_id=_function_id(call.context, query.function) if query.function is not None else None,
+            attempt_id=AttemptId(query.attempt_id) if query.attempt_id is not None else None,
+            step_id=StepId(query.step_id) if query.step_id is not None else None,
+            level_min=_LEVELS[query.level] if query.level is not None else 0,
+            text=query.text or None,
+            with_replayed=query.replayed,
+            after=_line_id(query.after, "after"),
+            before=_line_id(query.before, "before"),
+            taken_from=_least_id(query.from_, "from"),
+            taken_until=_least_id(query.until, "until"),
+            limit=query.limit,
+        )
+    )
+    count = await engine.store.count_lines(run_id) if run_id is not None else 0
+    return LogPage(
+        items=[line_view(call.context, line) for line in page.lines],
+        next_cursor=page.next,
+        dropped=max(0, count - LOG_LINES_PER_RUN_MAX),
+    )
+
+
+def line_view(context: Context, line: LogLine) -> LogLineView:
+    """Show a line."""
+    function = context.engine.registry.by_id.get(line.function_id)
+    return LogLineView(
+        id=line.id,
+        at=time_text(line.at),
+        run_id=line.run_id,
+        function=function.slug if function is not None else "",
+        step_id=line.step_id,
+        step=line.step or None,
+        attempt_id=line.attempt_id,
+        attempt=line.attempt,
+        level=_level(line.level),
+        logger=line.logger,
+        message=line.message,
+        fields=msgspec.Raw(line.fields) if line.fields is not None else None,
+        is_replayed=line.is_replayed,
+    )
+
+
+def _level(number: int) -> Level:
+    return next(level for level, least in reversed(_LEVELS.items()) if number >= least)
+
+
+async def _run_id(context: Context, id: str) -> RunId:
+    run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
+    if run is None or run.environment != context.engine.environment:
+        raise ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}", path="$.run_id")
+    return run.id
+
+
+def _function_id(context: Context, slug: str) -> FunctionId:
+    for function in context.engine.registry.by_id.values():
+        if function.slug == slug:
+            return function.id
+    raise ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}", path="$.function")
+
+
+def _line_id(text: str | None, name: str) -> str | None:
+    if text is not None and not is_ulid(text):
+        raise ApiError(400, "invalid_query", f"{text[:100]!r} is no line's id", path=f"$.{name}")
+    return text
+
+
+def _least_id(time: str | None, name: str) -> str | None:
+    at = read_instant(time or None, name)
+    return ulid_text(max(0, min(at, _AFTER_ALL_ULIDS_MS - 1)), _NO_ENTROPY) if at is not None else None

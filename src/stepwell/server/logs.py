@@ -1,0 +1,91 @@
+"""Takes in lines that our SDK sends while user code runs. What can't be kept is cut or passed over, never an error."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwell.engine.core.model import LogLine
+from stepwell.limits import (
+    LOG_BODY_BYTES_MAX,
+    LOG_LINE_BYTES_MAX,
+    LOG_LINES_PER_REQUEST_MAX,
+    LOG_NAME_CHARS_MAX,
+)
+from stepwell.protocol.ids import AttemptId, LogId, RunId, StepId
+from stepwell.protocol.logs import Line, decode_lines
+from stepwell.server.api.page import is_ulid
+from stepwell.server.context import ApiError, Context, json_response, read_body
+
+_LEVEL_MAX: Final = 100
+_ATTEMPT_MAX: Final = 1_000
+_AT_MAX: Final = 1 << 53
+_ID: Final = re.compile(r"[\w.:-]{1,80}\Z", re.ASCII)
+_NUL: Final = "\u2400"  # the picture of U+0000, which texts in PostgreSQL can't hold
+
+
+async def post_lines(context: Context, request: Request) -> Response:
+    """Store lines. Says how many were of no known run, and how many were more than is kept of one."""
+    lines = _decode(await read_body(request, LOG_BODY_BYTES_MAX))
+    if len(lines) > LOG_LINES_PER_REQUEST_MAX:
+        raise ApiError(413, "too_many_lines", f"{len(lines)} lines; the limit is {LOG_LINES_PER_REQUEST_MAX}")
+    known = [line for line in lines if is_ulid(line.run_id)]
+    noted = await context.engine.logbook.write([as_line(line) for line in known])
+    return json_response(
+        {"unknown": len(lines) - len(known) + noted.unknown_lines, "dropped": noted.dropped_lines},
+    )
+
+
+def _decode(body: bytes) -> list[Line]:
+    try:
+        return decode_lines(body).lines
+    except RecursionError:
+        raise ApiError(400, "invalid_json", "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, "invalid_body", f"the body holds no lines: {error}") from None
+
+
+def as_line(line: Line) -> LogLine:
+    """Bring a line into bounds."""
+    fields = None if line.fields is msgspec.UNSET else bytes(line.fields).strip()
+    return LogLine(
+        id=LogId(""),
+        run_id=RunId(line.run_id),
+        at=max(0, min(line.at, _AT_MAX)),
+        level=max(0, min(line.level, _LEVEL_MAX)),
+        logger=clean(line.logger)[:LOG_NAME_CHARS_MAX],
+        message=cut(clean(line.message)),
+        attempt_id=AttemptId(line.attempt_id) if line.attempt_id and _ID.match(line.attempt_id) else None,
+        attempt=line.attempt if line.attempt is not None and 0 <= line.attempt <= _ATTEMPT_MAX else None,
+        step_id=StepId(line.step_id) if line.step_id and _ID.match(line.step_id) else None,
+        step=clean(line.step)[:LOG_NAME_CHARS_MAX],
+        fields=bounded(fields),
+        is_replayed=line.is_replayed,
+    )
+
+
+def clean(text: str) -> str:
+    """Replace what a database can't hold: U+0000, and halves of surrogate pairs."""
+    return text.encode(errors="replace").decode().replace("\0", _NUL)
+
+
+def cut(text: str) -> str:
+    """Cut a message that is too long, and say so."""
+    raw = text.encode()
+    if len(raw) <= LOG_LINE_BYTES_MAX:
+        return text
+    kept = raw[:LOG_LINE_BYTES_MAX].decode(errors="ignore")
+    return f"{kept}… ({len(raw) - LOG_LINE_BYTES_MAX} more bytes)"
+
+
+def bounded(fields: bytes | None) -> bytes | None:
+    """Return the fields of a line; those that are too long are left out, which is said."""
+    if not fields or not fields.startswith(b"{") or fields == b"{}":
+        return None
+    if len(fields) > LOG_LINE_BYTES_MAX:
+        return b'{"stepwell.left_out":"%d bytes of fields"}' % len(fields)
+    return fields

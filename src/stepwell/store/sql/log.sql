@@ -1,0 +1,102 @@
+-- Lines and spans of runs. They are inserted in the group commit, after all that runs need, and go with their run.
+
+-- name: log_runs
+-- rows: id text
+-- A run that ended long ago takes no more: retention, which deletes it some time later, never meets a line on its way.
+select run.id, run.environment, run.function_id
+from v
+join run on run.id = v.id
+where run.ended_at is null
+  or run.ended_at > :ended_after
+
+-- name: log_count
+-- rows: run_id text, line_count bigint, line_bytes bigint, span_count bigint, span_bytes bigint
+-- Whatever comes is counted; by what comes back the writer knows how much of it is still to be kept.
+insert into log_tally (run_id, line_count, span_count, byte_count)
+select v.run_id, v.line_count, v.span_count, v.line_bytes + v.span_bytes
+from v
+where true
+on conflict (run_id) do update
+set line_count = log_tally.line_count + excluded.line_count,
+  span_count = log_tally.span_count + excluded.span_count,
+  byte_count = log_tally.byte_count + case
+    when log_tally.line_count < :lines_max and log_tally.span_count < :spans_max then excluded.byte_count
+    else 0
+  end
+returning run_id, line_count, span_count
+
+-- name: log_insert
+-- rows: run_id text, id text, attempt_id text, attempt bigint, step_id text, step text, at bigint, level bigint,
+--   logger text, message text, fields bytea, is_replayed bigint, span_id text
+insert into log (
+  run_id, id, attempt_id, attempt, step_id, step, at, level, logger, message, fields, is_replayed, span_id
+)
+select v.run_id, v.id, v.attempt_id, v.attempt, v.step_id, v.step, v.at, v.level, v.logger, v.message, v.fields,
+  v.is_replayed, v.span_id
+from v
+
+-- name: span_insert
+-- rows: run_id text, id text, parent_id text, name text, started_at bigint, duration_us bigint, status text,
+--   attributes bytea
+-- An exporter that had no answer sends again.
+insert into span (run_id, id, parent_id, name, started_at, duration_us, status, attributes)
+select v.run_id, v.id, v.parent_id, v.name, v.started_at, v.duration_us, v.status, v.attributes
+from v
+where true
+on conflict do nothing
+
+-- name: span_load
+-- Served by the primary key.
+select run_id, id, parent_id, name, started_at, duration_us, status, attributes
+from span
+where run_id = :run_id
+order by started_at, id
+limit :limit
+
+-- name: log_tally_load
+select line_count, span_count
+from log_tally
+where run_id = :run_id
+
+-- name: log_floor
+-- Where a look back over a number of lines ends. Served by log_newest.
+select id
+from log
+where id < :before
+order by id desc
+limit 1 offset :number
+
+-- name: log_ceiling
+-- The same ahead.
+select id
+from log
+where id > :after
+order by id
+limit 1 offset :number
+
+-- name: prune_log
+-- rows: run_id text
+delete from log
+where run_id in (select v.run_id from v)
+
+-- name: prune_spans
+-- rows: run_id text
+delete from span
+where run_id in (select v.run_id from v)
+
+-- name: prune_tallies
+-- rows: run_id text
+delete from log_tally
+where run_id in (select v.run_id from v)
+
+-- name: prune_some_log
+delete from log
+where run_id = :run_id
+  and id in (select id from log where run_id = :run_id order by id limit :limit)
+returning id
+
+-- name: prune_some_spans
+delete from span
+where run_id = :run_id
+  and id in (select id from span where run_id = :run_id order by id limit :limit)
+returning id
