@@ -142,6 +142,12 @@ LOG_TEXT_CHARS_MAX: Final = 200  # that somebody searches for
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
 
+# Metrics.
+MEASURED_FUNCTIONS_MAX: Final = 500  # that have series of their own; the rest is counted together, as "other"
+BACKLOG_AGE_S: Final = 15.0  # of the backlog in the metrics; it is read when somebody asks for them
+BACKLOG_PARTITIONS_MAX: Final = 500
+BACKLOG_COUNTED_MAX: Final = 10_000  # jobs of one partition
+
 # The stream of changes.
 STREAMS_MAX: Final = 500  # of one replica: each is a connection and a task
 STREAM_TOPICS_MAX: Final = 20

@@ -36,6 +36,7 @@ from stepwell.protocol.sync import read_sync
 from stepwell.server.context import Context
 from stepwell.server.live.hub import Hub
 from stepwell.server.main import make_app
+from stepwell.server.metrics import Metrics
 from stepwell.server.register import apply_sync
 from stepwell.server.settings import Settings
 from stepwell.store.interface import Result, Store
@@ -161,17 +162,19 @@ async def running(
     clock = Clock(lambda: T0)
     ids = IdSource(clock.now)
     apps, signals, hub = apps or FakeApps(), Signals(), Hub()
+    metrics = Metrics()
     engine = Engine(
         store or SQLiteStore(folder / "stepwell.db", ReplicaId(ids()), is_durable=False),
         apps,
         environment=settings.environment,
         clock=clock,
         ids=ids,
-        watcher=Watchers(signals, hub),
+        watcher=Watchers(signals, hub, metrics),
         calls_per_app_max=settings.calls_per_app_max,
     )
     hub.meet(engine)
-    made = Context(settings=settings, engine=engine, hub=hub, **context)
+    metrics.read(engine, lambda: hub.page_count)
+    made = Context(settings=settings, engine=engine, hub=hub, metrics=metrics, **context)
     await engine.start()
     transport = httpx2.ASGITransport(app=make_app(made))
     try:

@@ -114,6 +114,24 @@ async def test_partitions_are_those_with_jobs_that_nobody_has(worker: Worker) ->
     assert await worker.store.partitions() == []
 
 
+async def test_a_backlog_is_of_due_jobs_that_nobody_has_each_partition_counted_to_a_limit(worker: Worker) -> None:
+    async def backlog(partitions_max: int = 10, count_max: int = 10) -> list[tuple[str, int]]:
+        found = await worker.store.backlog(now=worker.now, partitions_max=partitions_max, count_max=count_max)
+        return sorted(found)
+
+    await worker.sync("other", function_of("other-g", app="other"))
+    assert await backlog() == []
+    await worker.ingest(*(event_of(number) for number in range(1, 4)))
+    await worker.ingest(event_of(9, ts=T0 + 99_000))
+
+    assert await backlog() == [(QUEUE, 3), (OTHER, 3)]
+    assert await backlog(count_max=2) == [(QUEUE, 2), (OTHER, 2)]
+    assert len(await backlog(partitions_max=1)) == 1
+
+    await worker.claim()
+    assert await backlog() == [(QUEUE, 0), (OTHER, 3)]
+
+
 # -- born leased, only if free --------------------------------------------------------------------------------------
 
 

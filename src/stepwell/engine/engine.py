@@ -269,6 +269,11 @@ class Engine:
         """The registered functions, as last read."""
         return self.registries.of(self.environment)
 
+    @property
+    def busy(self) -> int:
+        """Return how many jobs this replica works on: calls, and timers that it ends."""
+        return self._executor.busy
+
     def free_calls(self, app: AppId) -> int:
         """Return how many more calls to an app may go out from this replica now."""
         return self._slots.free(app)

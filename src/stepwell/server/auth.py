@@ -49,7 +49,7 @@ class ApiGuard:
         if self._is_dev:
             return self._foreign(scope)
         path: str = scope["path"]
-        if path == "/api" or path.startswith("/api/"):
+        if path in ("/api", "/metrics") or path.startswith("/api/"):
             return self._unauthorized(scope)
         return None
 

@@ -14,6 +14,7 @@ from stepwell.engine.core.registration import SyncPlan
 from stepwell.engine.engine import Engine
 from stepwell.protocol import headers as names
 from stepwell.server.live.hub import Hub
+from stepwell.server.metrics import Metrics
 from stepwell.server.settings import Settings
 
 JSON_TYPE: Final = "application/json"
@@ -34,6 +35,7 @@ class Context(msgspec.Struct, frozen=True):
     engine: Engine
     hub: Hub
     """Tells open pages what changes."""
+    metrics: Metrics
     watch_sync: Callable[[SyncPlan], None] = _unwatched
     """Told of each sync that changed something."""
     note: Callable[[str], None] = _unsaid

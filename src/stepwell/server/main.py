@@ -32,11 +32,12 @@ from stepwell.engine.watch import Watcher, Watchers
 from stepwell.errors import ConfigError
 from stepwell.protocol import headers as names
 from stepwell.protocol.ids import ReplicaId
-from stepwell.server import api, ingest, register, sdk_api
+from stepwell.server import api, ingest, metrics, register, sdk_api
 from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.discovery import Discovery
 from stepwell.server.live.hub import Hub
+from stepwell.server.metrics import Metrics
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
 from stepwell.server.settings import Settings
@@ -109,6 +110,7 @@ def make_app(context: Context) -> ASGIApp:
     routes: list[BaseRoute] = [
         Route("/health", health),
         Route("/ready", ready),
+        *metrics.routes(context.metrics),
         *register.routes(context),
         *sdk_api.routes(context),
         *api.routes(context),
@@ -183,13 +185,15 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
         transport = HttpTransport(signing_key=settings.signing_key)
         narrator = Narrator(settings)
         fetcher = Fetcher(allows_private=settings.allows_private_fetches)
-        hub = Hub()
-        engine = make_engine(settings, db, transport, Watchers(narrator, hub), fetcher)
+        hub, measured = Hub(), Metrics()
+        engine = make_engine(settings, db, transport, Watchers(narrator, hub, measured), fetcher)
         hub.meet(engine)
+        measured.read(engine, lambda: hub.page_count)
         context = Context(
             settings=settings,
             engine=engine,
             hub=hub,
+            metrics=measured,
             watch_sync=narrator.synced,
             note=narrator.note,
             warn=narrator.warn,

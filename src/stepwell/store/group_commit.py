@@ -28,6 +28,9 @@ _Waiting: TypeAlias = tuple[Request, "asyncio.Future[Result]"]
 log = structlog.get_logger("stepwell.store")
 
 
+Observe: TypeAlias = Callable[[float, int], None]
+"""Told of each transaction: its seconds, and how many requests it carried out."""
+
 _QUIET_S: Final = 2.5  # longer than anybody pauses who was refused and tries again
 _PROBE_S: Final = 3.0
 _REST_S: Final = 5.0
@@ -99,6 +102,7 @@ class GroupCommit:
         self._outage = Outage(self._waiting.empty)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.observe: Observe = _unobserved
 
     @property
     def outage(self) -> str | None:
@@ -136,7 +140,8 @@ class GroupCommit:
         self._is_scheduled = False
         while not self._waiting.empty():
             batch, began_at = self._take(), time.monotonic()
-            deliver(batch, self._commit([request for request, _ in batch]), self._outage, began_at)
+            outcomes = self._commit([request for request, _ in batch])
+            self._deliver(batch, outcomes, began_at, time.monotonic())
 
     def _take(self, within_s: float | None = None) -> list[_Waiting]:
         """Return what waits, at least one request; nothing once it is closed, or when nothing comes in time."""
@@ -159,13 +164,20 @@ class GroupCommit:
             batch, began_at = self._take(_PROBE_S if is_out and self._probe is not None else None), time.monotonic()
             if batch:
                 outcomes = self._commit([request for request, _ in batch])
-                self._loop.call_soon_threadsafe(deliver, batch, outcomes, self._outage, began_at)
+                self._loop.call_soon_threadsafe(self._deliver, batch, outcomes, began_at, time.monotonic())
             elif self._is_closed or self._probe is None:
                 return
             else:
                 outcomes = self._commit([self._probe])
                 self._loop.call_soon_threadsafe(self._probed, outcomes[0], began_at)
             is_out = isinstance(outcomes[-1], StoreUnavailable)
+
+    def _deliver(
+        self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], began_at: float, ended_at: float
+    ) -> None:
+        deliver(batch, outcomes, self._outage, began_at)
+        if isinstance(outcomes[-1], Result):
+            self.observe(ended_at - began_at, len(batch))
 
     def _probed(self, outcome: Outcome, began_at: float) -> None:
         if isinstance(outcome, StoreUnavailable):
@@ -207,6 +219,7 @@ class ConcurrentGroupCommit:
         self._resting = 0
         self._writers: list[asyncio.Task[None]] = []
         self._is_closed = False
+        self.observe: Observe = _unobserved
 
     @property
     def is_idle(self) -> bool:
@@ -275,7 +288,10 @@ class ConcurrentGroupCommit:
             if self._resting + 1 < self._writer_count and all(isinstance(outcome, NoRoom) for outcome in outcomes):
                 await self._rest(batch)
             else:
+                took_s = time.monotonic() - began_at
                 deliver(batch, outcomes, self._outage, began_at, is_beat=self._is_vital)
+                if isinstance(outcomes[-1], Result):
+                    self.observe(took_s, len(batch))
 
     async def _rest(self, batch: Sequence[_Waiting]) -> None:
         """Leave a batch to the writers that have a connection. Without this, one that has none would fail the next
@@ -311,6 +327,10 @@ def as_store_error(error: Exception, requests: Sequence[Request]) -> StoreError:
     failure = StoreError(f"the database refused {type(requests[0]).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def _unobserved(_took_s: float, _request_count: int) -> None:
+    pass
 
 
 def _given_up(batch: Sequence[_Waiting]) -> list[Outcome]:

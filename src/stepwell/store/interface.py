@@ -786,6 +786,10 @@ class Store(Protocol):
         """Have ``hear`` called with what other replicas tell."""
         ...
 
+    def measure(self, observe: Callable[[float, int], None]) -> None:
+        """Have ``observe`` called after each transaction that wrote, with its seconds and how many requests it had."""
+        ...
+
     @property
     def is_heard(self) -> bool:
         """Tell whether news arrive; where they don't, replicas look by themselves, often."""
@@ -838,6 +842,10 @@ class Store(Protocol):
 
     async def partitions(self) -> list[str]:
         """Return the partitions that have waiting jobs, due or not."""
+        ...
+
+    async def backlog(self, *, now: int, partitions_max: int, count_max: int) -> list[tuple[str, int]]:
+        """Return partitions with due jobs that nobody has begun, and how many; each is counted up to a limit."""
         ...
 
     async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:

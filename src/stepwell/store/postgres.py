@@ -174,6 +174,9 @@ class PostgresStore:
         if self._news is not None:
             self._news.hear = hear
 
+    def measure(self, observe: Callable[[float, int], None]) -> None:
+        self._commits.observe = observe
+
     @property
     def is_heard(self) -> bool:
         return self._news is not None and self._news.is_connected
@@ -205,6 +208,9 @@ class PostgresStore:
 
     async def partitions(self) -> list[str]:
         return await self._read(read.partitions)
+
+    async def backlog(self, *, now: int, partitions_max: int, count_max: int) -> list[tuple[str, int]]:
+        return await self._read(lambda: read.backlog(now, partitions_max, count_max))
 
     async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:
         return await self._read(lambda: read.next_due(partitions))

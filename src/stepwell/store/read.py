@@ -155,6 +155,12 @@ def partitions() -> Reading[list[str]]:
     return [row[0] for row in rows]
 
 
+def backlog(now: int, partitions_max: int, count_max: int) -> Reading[list[tuple[str, int]]]:
+    parameters = {"now": now, "partitions_max": partitions_max, "count_max": count_max}
+    rows = yield Statement("job_backlog", parameters=parameters)
+    return [(row[0], row[1]) for row in rows]
+
+
 def next_due(names: Sequence[str]) -> Reading[list[tuple[str, int | None]]]:
     rows = yield Statement("job_next_due", [(name,) for name in names])
     return [(row[0], row[1]) for row in rows]

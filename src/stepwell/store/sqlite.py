@@ -178,6 +178,9 @@ class SQLiteStore:
     def listen(self, hear: Callable[[News], None]) -> None:
         """Hear nothing."""
 
+    def measure(self, observe: Callable[[float, int], None]) -> None:
+        self._commits.observe = observe
+
     @property
     def is_heard(self) -> bool:
         return True
@@ -206,6 +209,9 @@ class SQLiteStore:
 
     async def partitions(self) -> list[str]:
         return await self._read(read.partitions())
+
+    async def backlog(self, *, now: int, partitions_max: int, count_max: int) -> list[tuple[str, int]]:
+        return await self._read(read.backlog(now, partitions_max, count_max))
 
     async def next_due(self, partitions: Sequence[str]) -> list[tuple[str, int | None]]:
         return await self._read(read.next_due(partitions))

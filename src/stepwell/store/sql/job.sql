@@ -46,6 +46,28 @@ with recursive waiting(partition) as (
 )
 select partition from waiting where partition is not null
 
+-- name: job_backlog
+-- How many jobs of a partition are due and waiting, counted up to a limit each: one seek a partition, and a piece of job_due.
+with recursive waiting(partition) as (
+  select min(partition) from job where owner is null
+  union all
+  select (select min(job.partition) from job where job.owner is null and job.partition > waiting.partition)
+  from waiting
+  where waiting.partition is not null
+)
+select waiting.partition,
+  (
+    select count(*)
+    from (
+      select 1 from job
+      where job.owner is null and job.partition = waiting.partition and job.due_at <= :now
+      limit :count_max
+    ) as due
+  )
+from waiting
+where waiting.partition is not null
+limit :partitions_max
+
 -- name: job_next_due
 -- rows: partition text
 -- When each partition has work again, or null.
