@@ -48,6 +48,7 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/runs/{id}/rerun", "POST"),
         ("/api/runs/{id}/rows/{row}", "GET"),
         ("/api/runs/{id}/timeline", "GET"),
+        ("/api/session", "GET"),
         ("/api/skip", "POST"),
         ("/api/stream", "GET"),
     }

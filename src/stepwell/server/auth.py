@@ -24,6 +24,9 @@ from stepwell.server.context import ApiError, Context, error_response
 from stepwell.server.settings import Settings
 
 _DOCKER_HOST: Final = "host.docker.internal"
+_OPEN_API: Final = frozenset(("/api/session",))
+"""Where one asks who one is, and comes in."""
+_IS_KNOWN: Final = "stepwell.is_known"
 _OPEN_PATHS: Final = ("/e/", "/health", "/ready")
 """Open to pages of any origin, as the event API must be (protocol 2.3)."""
 
@@ -47,10 +50,13 @@ class ApiGuard:
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         if self._is_dev:
+            scope[_IS_KNOWN] = True
             return self._foreign(scope)
         path: str = scope["path"]
         if path in ("/api", "/metrics") or path.startswith("/api/"):
-            return self._unauthorized(scope)
+            error = self._unauthorized(scope)
+            scope[_IS_KNOWN] = error is None
+            return error if path not in _OPEN_API else None
         return None
 
     def _unauthorized(self, scope: Scope) -> ApiError | None:
@@ -89,6 +95,11 @@ class ApiGuard:
         if not name:
             return False
         return name in self._own_names or "." not in name or _is_local_name(name) or _address(name) is not None
+
+
+def is_authenticated(scope: Scope) -> bool:
+    """Tell whether the guard knows who makes a request to the API."""
+    return scope[_IS_KNOWN]
 
 
 def check_bearer(context: Context, request: Request) -> None:

@@ -6,7 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+<<<<<<< HEAD
 from stepwell.server.api import apps, clock, doctor, events, explain, functions, logs, openapi, runs, stats, stream
+=======
+from stepwell.server.api import apps, clock, doctor, events, explain, functions, openapi, runs, session, stream
+>>>>>>> 995ad20 (Tell a page how it may use this server)
 from stepwell.server.api.endpoint import AnyEndpoint, make_routes
 from stepwell.server.context import Context, json_response
 from stepwell.server.settings import Settings
@@ -23,6 +27,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
         *apps.endpoints(),
         *logs.endpoints(),
         *doctor.endpoints(),
+        *session.endpoints(),
         *stream.endpoints(),
         *(clock.endpoints() if settings.is_dev else ()),
     ]

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVa
 
 import msgspec
 import structlog
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -45,9 +44,6 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
-NO_HEADERS: Final = Headers()
-
-
 class Call(NamedTuple, Generic[Q, B]):
     """One decoded request."""
 
@@ -55,7 +51,8 @@ class Call(NamedTuple, Generic[Q, B]):
     path: Mapping[str, str]
     query: Q
     body: B
-    headers: Headers = NO_HEADERS
+    request: Request
+    """For what is in its headers alone."""
 
 
 def decode_body(raw: bytes, shape: type[B]) -> B:
@@ -80,7 +77,7 @@ class Endpoint(NamedTuple, Generic[Q, B]):
     path: str
     summary: str
     answer: Any
-    """The type of the JSON that ``handle`` returns."""
+    """The type of the JSON that ``handle`` returns, or that is in the ``Response`` which it makes for its headers."""
     handle: Callable[[Call[Q, B]], Awaitable[object]]
     query: type[Q]
     body: type[B]
@@ -135,7 +132,7 @@ class _Path:
                 path=request.path_params,
                 query=_decode_query(request, endpoint.query),
                 body=endpoint.read(raw, endpoint.body),
-                headers=request.headers,
+                request=request,
             )
             answer = await endpoint.handle(call)
             return answer if isinstance(answer, Response) else json_response(answer)

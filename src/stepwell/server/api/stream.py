@@ -69,7 +69,7 @@ async def stream_changes(call: Call[StreamQuery, Nothing]) -> Response:
         raise ApiError(
             503, "too_many_streams", f"{STREAMS_MAX} streams are open, as many as a server has: close some pages"
         )
-    return EventStream(hub, topics, call.headers.get("last-event-id") or call.query.cursor)
+    return EventStream(hub, topics, call.request.headers.get("last-event-id") or call.query.cursor)
 
 
 class EventStream(Response):
