@@ -6,11 +6,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-<<<<<<< HEAD
-from stepwell.server.api import apps, clock, doctor, events, explain, functions, logs, openapi, runs, stats, stream
-=======
-from stepwell.server.api import apps, clock, doctor, events, explain, functions, openapi, runs, session, stream
->>>>>>> 995ad20 (Tell a page how it may use this server)
+from stepwell.server.api import (
+    apps,
+    clock,
+    doctor,
+    events,
+    explain,
+    functions,
+    logs,
+    openapi,
+    runs,
+    session,
+    stats,
+    stream,
+)
 from stepwell.server.api.endpoint import AnyEndpoint, make_routes
 from stepwell.server.context import Context, json_response
 from stepwell.server.settings import Settings
