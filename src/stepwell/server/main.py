@@ -43,6 +43,7 @@ from stepwell.server.observability import configure_logging
 from stepwell.server.settings import Settings
 from stepwell.store.interface import Store
 from stepwell.store.sqlite import SQLiteStore
+from stepwell.ui import dashboard
 
 _BACKLOG: Final = 2048
 _ENV: Final = names.ENV.lower().encode()
@@ -114,6 +115,7 @@ def make_app(context: Context) -> ASGIApp:
         *register.routes(context),
         *sdk_api.routes(context),
         *api.routes(context),
+        *dashboard.routes(),
     ]
     app = Starlette(
         routes=routes,

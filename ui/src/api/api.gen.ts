@@ -1,0 +1,511 @@
+// Made by `python -m tools.api_types` from the server's OpenAPI document. Not to be edited.
+
+/** JSON of any shape: what users' code has sent. */
+export type Json = unknown;
+
+/** Apps, by their names. */
+export interface AppList {
+  items: AppView[];
+}
+
+/** A registered app. */
+export interface AppView {
+  name: string;
+  url: string;
+  transport: string;
+  sdk: string;
+  framework: string;
+  version: string;
+  function_count: number;
+  synced_at: string;
+  is_archived: boolean;
+}
+
+/** The run that a step waits for. */
+export interface Child {
+  id: string;
+  function: string;
+  status: RunStatus;
+}
+
+/** One round of the reconciler. */
+export interface Diagnosis {
+  is_healthy: boolean;
+  started_at: string;
+  ended_at: string;
+  is_whole: boolean;
+  checked: Record<string, number>;
+  findings: FindingView[];
+}
+
+/** The answer to a request that failed. */
+export interface Error {
+  error: ErrorDetail;
+}
+
+/** What is wrong: a stable code, words for people, and the place in the request. */
+export interface ErrorDetail {
+  code: string;
+  message: string;
+  path?: string | null;
+}
+
+/** What became of an event, function by function. ``near`` are names of triggers like one that no trigger has. */
+export interface EventExplanation {
+  id: string;
+  name: string;
+  summary: string;
+  functions: OutcomeView[];
+  left_out: number;
+  near: string[];
+}
+
+/** Events, newest first. */
+export interface EventPage {
+  items: EventSummary[];
+  next_cursor: string | null;
+}
+
+/** An event without its payload. ``id`` is the server's, ``event_id`` the sender's (or the same). */
+export interface EventSummary {
+  id: string;
+  event_id: string;
+  name: string;
+  ts: string;
+  received_at: string;
+  is_internal: boolean;
+}
+
+/** An event as it was sent. */
+export interface EventView {
+  id: string;
+  event_id: string;
+  name: string;
+  ts: string;
+  received_at: string;
+  is_internal: boolean;
+  data: Json;
+  user: Json;
+  v: string | null;
+  meta: Json;
+}
+
+/** Where a run stands. ``reasons`` is empty when it has ended; of very many, some are left out. */
+export interface Explanation {
+  id: string;
+  status: RunStatus;
+  function: string;
+  now: string;
+  summary: string;
+  since: string;
+  reason: string | null;
+  reasons: ReasonView[];
+  left_out: number;
+}
+
+/** An error: its name, its message, and the stack where the app gave one. */
+export interface Failure {
+  name: string;
+  message: string;
+  stack?: string | null;
+}
+
+/** Something that was found: a fault, which should never be; or what comes of time, such as an expired wait. */
+export interface FindingView {
+  fault: string;
+  is_fault: boolean;
+  found: number;
+  mended: number;
+  examples: string[];
+}
+
+/** Functions, by their ids. */
+export interface FunctionList {
+  items: FunctionView[];
+}
+
+/** A function as it is registered. */
+export interface FunctionView {
+  slug: string;
+  name: string;
+  app: string;
+  version: number;
+  triggers: TriggerView[];
+  max_attempts: number;
+  url: string;
+  is_archived: boolean;
+  pause: PauseView | null;
+}
+
+/** A call, or a request, that is being made. */
+export interface InProgress {
+  replica: string;
+  attempt: number;
+  max_attempts: number;
+}
+
+/** What the function finds in its event. */
+export interface Invocation {
+  data?: Record<string, Json> | null;
+  user?: Record<string, Json> | null;
+  v?: string | null;
+}
+
+/** The latest round of the server that answers; null when there was none yet. */
+export interface LatestDiagnosis {
+  latest: Diagnosis | null;
+}
+
+/** A limit, and who has it. */
+export interface LimitState {
+  rule: string;
+  scope: string;
+  key: string | null;
+  value: string | null;
+  limit: number;
+  in_use: number;
+  used_by: string[];
+}
+
+/** Where the clock is now. */
+export interface Moved {
+  now: string;
+  skipped_ms: number;
+}
+
+/** An event to send. ``id`` is an idempotency key for 24 hours; a future ``ts`` (Unix ms) delays the runs. */
+export interface NewEvent {
+  name: string;
+  data?: Record<string, Json> | null;
+  id?: string | null;
+  ts?: number | null;
+  user?: Record<string, Json> | null;
+  v?: string | null;
+  meta?: Record<string, Json> | null;
+}
+
+/** What became of an event at a function. */
+export type OutcomeKind = "archived" | "gathered" | "no_match" | "no_run" | "skipped" | "started";
+
+/** What became of an event at one function. */
+export interface OutcomeView {
+  function: string;
+  kind: OutcomeKind;
+  text: string;
+  run_id: string | null;
+  status: RunStatus | null;
+  reason: string | null;
+  term: string | null;
+  fires_at: string | null;
+}
+
+/** What becomes of runs that would start (``hold``: they wait, ``drop``: they are skipped), and of those under way. */
+export interface PauseBody {
+  mode?: PauseMode;
+  runs_under_way?: "go_on" | "stop";
+}
+
+/** What becomes of the runs that events would start. */
+export type PauseMode = "drop" | "hold";
+
+/** A function that starts no runs. */
+export interface PauseView {
+  since: string;
+  mode: PauseMode;
+  runs_under_way: "go_on" | "stop";
+}
+
+/** What something open in a run waits for. */
+export type ReasonKind = "app" | "call" | "deadline" | "event" | "fetch" | "later" | "limit" | "pause" | "queue" | "retry" | "run" | "signal" | "singleton" | "slots" | "throttle" | "timer";
+
+/** Why one thing that a run has open doesn't go on. Which of the last six are there depends on its kind. */
+export interface ReasonView {
+  kind: ReasonKind;
+  text: string;
+  release: string;
+  step: string | null;
+  since: string;
+  until: string | null;
+  before: number | null;
+  event: Sought | null;
+  signal: string | null;
+  run: Child | null;
+  call: InProgress | null;
+  limit: LimitState | null;
+  error: Seen | null;
+}
+
+/** Runs, newest first. */
+export interface RunPage {
+  items: RunSummary[];
+  next_cursor: string | null;
+}
+
+/** Where a run is. The last four are final: no edge leaves them. */
+export type RunStatus = "cancelled" | "completed" | "failed" | "queued" | "running" | "skipped";
+
+/** A run without its output. */
+export interface RunSummary {
+  id: string;
+  status: RunStatus;
+  function: string;
+  app: string;
+  event_id: string;
+  event_name: string;
+  queued_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  reason: string | null;
+  original_run_id: string | null;
+}
+
+/** A run with its event and what became of it. */
+export interface RunView {
+  id: string;
+  status: RunStatus;
+  function: string;
+  app: string;
+  event_id: string;
+  event_name: string;
+  queued_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  reason: string | null;
+  original_run_id: string | null;
+  function_version: number;
+  event: EventView;
+  output: Json;
+  error: Failure | null;
+  waiting: string | null;
+}
+
+/** An error of an attempt. */
+export interface Seen {
+  name: string;
+  message: string;
+}
+
+/** How far to move the clock: ``"3d"``, ``"1h30m"``. */
+export interface Skip {
+  duration: string;
+}
+
+/** The event that a wait is for. */
+export interface Sought {
+  name: string;
+  condition: string | null;
+}
+
+/** A run that an event started. */
+export interface StartedRun {
+  id: string;
+  function: string;
+  is_skipped: boolean;
+}
+
+/** Where an app serves its functions, such as ``http://localhost:3000/api/inngest``. */
+export interface SyncUrl {
+  url: string;
+}
+
+/** What a sync brought. ``app`` is null when the app registered itself under another URL. */
+export interface SyncedApp {
+  app: AppView | null;
+  is_modified: boolean;
+}
+
+/** An event that is on disk, with what it started. */
+export interface TakenEvent {
+  id: string;
+  event_id: string;
+  name: string;
+  runs: StartedRun[];
+}
+
+/** What became of the events, in the order in which they were sent. */
+export interface TakenEvents {
+  events: TakenEvent[];
+}
+
+/** A run with each attempt, sleep and waiting call as a row. All of it is of one moment: ``now``. */
+export interface Timeline {
+  now: string;
+  run: RunView;
+  rows: TimelineRow[];
+}
+
+/** One thing that happened in a run, is happening, or is to happen. */
+export interface TimelineRow {
+  kind: "attempt" | "job" | "sleep" | "step";
+  id: string;
+  status: "completed" | "failed" | "lost" | "retrying" | "running" | "sleeping" | "waiting";
+  step_id: string | null;
+  title: string | null;
+  attempt: number | null;
+  started_at: string | null;
+  ended_at: string | null;
+  due_at: string | null;
+  retry_at: string | null;
+  output: Json;
+  error: Json;
+  waiting: string | null;
+}
+
+/** What starts a function: an event name, with an optional condition, or a schedule with its next time. */
+export interface TriggerView {
+  event: string | null;
+  expression: string | null;
+  cron: string | null;
+  next_at: string | null;
+}
+
+/** Each endpoint by method and path: what it takes and what it answers. */
+export interface Endpoints {
+  /** Send one event, or a list of them. */
+  "POST /api/events": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: NewEvent[] | NewEvent;
+    answer: TakenEvents;
+  };
+  /** List events. */
+  "GET /api/events": {
+    path: Record<string, never>;
+    query: { name?: string | null; received_after?: string | null; received_before?: string | null; internal?: boolean; cursor?: string | null; limit?: number };
+    body: undefined;
+    answer: EventPage;
+  };
+  /** Show an event. */
+  "GET /api/events/{id}": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: EventView;
+  };
+  /** List runs. */
+  "GET /api/runs": {
+    path: Record<string, never>;
+    query: { function?: string | null; status?: RunStatus | null; event_id?: string | null; event_name?: string | null; queued_after?: string | null; queued_before?: string | null; cursor?: string | null; limit?: number };
+    body: undefined;
+    answer: RunPage;
+  };
+  /** Show a run. */
+  "GET /api/runs/{id}": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: RunView;
+  };
+  /** Show a run's attempts. */
+  "GET /api/runs/{id}/timeline": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: Timeline;
+  };
+  /** Cancel a run. */
+  "POST /api/runs/{id}/cancel": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: RunView;
+  };
+  /** Run again with the same event. */
+  "POST /api/runs/{id}/rerun": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: RunView;
+  };
+  /** Say what became of an event, function by function. */
+  "GET /api/events/{id}/explain": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: EventExplanation;
+  };
+  /** Say why a run isn't running, or how it ended. */
+  "GET /api/runs/{id}/explain": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: Explanation;
+  };
+  /** List functions. */
+  "GET /api/functions": {
+    path: Record<string, never>;
+    query: { app?: string | null; archived?: boolean };
+    body: undefined;
+    answer: FunctionList;
+  };
+  /** Show a function. */
+  "GET /api/functions/{slug}": {
+    path: { slug: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: FunctionView;
+  };
+  /** Start a function, whatever its triggers say. */
+  "POST /api/functions/{slug}/invoke": {
+    path: { slug: string };
+    query: Record<string, never>;
+    body: Invocation;
+    answer: RunView;
+  };
+  /** Pause a function: it starts no runs. */
+  "POST /api/functions/{slug}/pause": {
+    path: { slug: string };
+    query: Record<string, never>;
+    body: PauseBody;
+    answer: FunctionView;
+  };
+  /** Let a paused function go on, with the runs that were held. */
+  "POST /api/functions/{slug}/resume": {
+    path: { slug: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: FunctionView;
+  };
+  /** List apps. */
+  "GET /api/apps": {
+    path: Record<string, never>;
+    query: { archived?: boolean };
+    body: undefined;
+    answer: AppList;
+  };
+  /** Ask an app for its functions. */
+  "POST /api/apps/sync": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: SyncUrl;
+    answer: SyncedApp;
+  };
+  /** Remove an app: its functions start no more runs, runs in progress go on. */
+  "DELETE /api/apps/{name}": {
+    path: { name: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: AppView;
+  };
+  /** Show what the latest check has found. */
+  "GET /api/doctor": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: LatestDiagnosis;
+  };
+  /** Check everything now, and mend it. */
+  "POST /api/doctor": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: Diagnosis;
+  };
+  /** Move the clock ahead. */
+  "POST /api/skip": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: Skip;
+    answer: Moved;
+  };
+}

@@ -1,0 +1,5 @@
+import { Page } from "~/parts/Page";
+
+export function LogsPage() {
+  return <Page title="Logs">{null}</Page>;
+}

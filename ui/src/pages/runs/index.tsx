@@ -1,0 +1,5 @@
+import { Page } from "~/parts/Page";
+
+export function RunsPage() {
+  return <Page title="Runs">{null}</Page>;
+}

@@ -1,0 +1,71 @@
+// What stands around every page: navigation, the server's mode, whether news come in.
+import { Link, Outlet, useLocation } from "@tanstack/react-router";
+import { Activity, Boxes, List, ScrollText, Send } from "lucide-react";
+import { useSession } from "~/api/session";
+import s from "./Frame.module.css";
+import { LiveDot } from "./LiveDot";
+import { LogOut } from "./LogOut";
+import { ThemeSwitch } from "./ThemeSwitch";
+
+const PLACES = [
+  { to: "/runs", name: "Runs", Icon: List },
+  { to: "/events", name: "Events", Icon: Activity },
+  { to: "/functions", name: "Functions", Icon: Boxes },
+  { to: "/logs", name: "Logs", Icon: ScrollText },
+] as const;
+const BARE = ["/login", "/setup"];
+
+export function Frame() {
+  const { pathname } = useLocation();
+  if (BARE.includes(pathname)) return <Outlet />;
+  return (
+    <div className={s.frame}>
+      <a className={s.skip} href="#main">
+        Skip to the page
+      </a>
+      <nav className={s.side} aria-label="Pages">
+        <Link to="/" className={s.brand}>
+          <img src="/icon.svg" alt="" width={20} height={20} />
+          <span>Stepwell</span>
+        </Link>
+        <ul className={s.places}>
+          {PLACES.map(({ to, name, Icon }) => (
+            <li key={to}>
+              <Link to={to} className={s.place} activeProps={{ className: s.here }}>
+                <Icon size={16} strokeWidth={1.75} aria-hidden />
+                <span>{name}</span>
+              </Link>
+            </li>
+          ))}
+          <li className={s.apart}>
+            <Link to="/send" className={s.place} activeProps={{ className: s.here }}>
+              <Send size={16} strokeWidth={1.75} aria-hidden />
+              <span>Send event</span>
+            </Link>
+          </li>
+        </ul>
+        <div className={s.foot}>
+          <ModeBadge />
+          <LiveDot />
+          <span className={s.push} />
+          <LogOut />
+          <ThemeSwitch />
+        </div>
+      </nav>
+      <main id="main" className={s.main} tabIndex={-1}>
+        <Outlet />
+      </main>
+    </div>
+  );
+}
+
+function ModeBadge() {
+  const session = useSession();
+  if (!session) return null;
+  const isDev = session.mode === "dev";
+  return (
+    <span className={isDev ? s.dev : s.mode} title={`Stepwell ${session.version} at ${session.url}`}>
+      {isDev ? "dev" : session.environment}
+    </span>
+  );
+}
