@@ -60,7 +60,9 @@ def _endpoints(paths: Mapping[str, Mapping[str, Any]]) -> str:
             parameters = operation.get("parameters", ())
             content = operation.get("requestBody", {}).get("content", {})
             body = _type(content["application/json"]["schema"]) if content else "undefined"
-            answer = _type(operation["responses"]["200"]["content"]["application/json"]["schema"])
+            # What isn't JSON is a stream, which is read elsewhere.
+            answered = operation["responses"]["200"]["content"].get("application/json")
+            answer = _type(answered["schema"]) if answered is not None else "never"
             lines += [
                 f"  /** {operation['summary']}. */",
                 f'  "{method.upper()} {path}": {{',

@@ -21,11 +21,28 @@ export interface AppView {
   is_archived: boolean;
 }
 
+/** What changed since the message before. ``is_partial``: more than is said here, so that all must be read again. */
+export interface Changes {
+  runs?: RunChange[];
+  events?: string[];
+  functions?: boolean;
+  is_partial?: boolean;
+}
+
 /** The run that a step waits for. */
 export interface Child {
   id: string;
   function: string;
   status: RunStatus;
+}
+
+/** The configuration that a run began with, as the app registered it. */
+export interface ConfigView {
+  function: string;
+  version: number;
+  is_current: boolean;
+  created_at: string;
+  config: Json;
 }
 
 /** One round of the reconciler. */
@@ -167,6 +184,41 @@ export interface LimitState {
   used_by: string[];
 }
 
+/** What a row is connected with: only what is known is there. */
+export interface Links {
+  run_id?: string | null;
+  function?: string | null;
+  event_id?: string | null;
+  event_name?: string | null;
+  expression?: string | null;
+  signal?: string | null;
+  until?: string | null;
+}
+
+/** A line. */
+export interface LogLineView {
+  id: string;
+  at: string;
+  run_id: string;
+  function: string;
+  step_id: string | null;
+  step: string | null;
+  attempt_id: string | null;
+  attempt: number | null;
+  level: "critical" | "debug" | "error" | "info" | "warning";
+  logger: string;
+  message: string;
+  fields: Json;
+  is_replayed: boolean;
+}
+
+/** Lines, those of one run in their order, those of all the newest first. */
+export interface LogPage {
+  items: LogLineView[];
+  next_cursor: string | null;
+  dropped: number;
+}
+
 /** Where the clock is now. */
 export interface Moved {
   now: string;
@@ -235,10 +287,60 @@ export interface ReasonView {
   error: Seen | null;
 }
 
+/** A run that invoked another, or was invoked; ``step`` is the step that did it. */
+export interface RelativeView {
+  run_id: string;
+  function: string;
+  status: RunStatus;
+  step: string | null;
+}
+
+/** The payloads of one row of a run's timeline. */
+export interface RowView {
+  id: string;
+  input: Json;
+  output: Json;
+  error: Json;
+  started_at: string | null;
+  ended_at: string | null;
+}
+
+/** A run that was started, or of which something changed. */
+export interface RunChange {
+  id: string;
+  is_new: boolean;
+}
+
 /** Runs, newest first. */
 export interface RunPage {
   items: RunSummary[];
   next_cursor: string | null;
+  searched_until?: string | null;
+}
+
+/** A run with what it is connected with, up to 100 of a kind, and where its time went. */
+export interface RunPageView {
+  id: string;
+  status: RunStatus;
+  function: string;
+  function_name: string;
+  app: string;
+  event_id: string;
+  event_name: string;
+  queued_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  duration_ms: number | null;
+  reason: string | null;
+  original_run_id: string | null;
+  function_version: number;
+  event: EventView;
+  output: Json;
+  error: Failure | null;
+  waiting: string | null;
+  parent: RelativeView | null;
+  children: RelativeView[];
+  sent_events: SentEventView[];
 }
 
 /** Where a run is. The last four are final: no edge leaves them. */
@@ -249,14 +351,18 @@ export interface RunSummary {
   id: string;
   status: RunStatus;
   function: string;
+  function_name: string;
   app: string;
   event_id: string;
   event_name: string;
   queued_at: string;
   started_at: string | null;
   ended_at: string | null;
+  duration_ms: number | null;
   reason: string | null;
   original_run_id: string | null;
+  function_version: number;
+  error: string | null;
 }
 
 /** A run with its event and what became of it. */
@@ -264,12 +370,14 @@ export interface RunView {
   id: string;
   status: RunStatus;
   function: string;
+  function_name: string;
   app: string;
   event_id: string;
   event_name: string;
   queued_at: string;
   started_at: string | null;
   ended_at: string | null;
+  duration_ms: number | null;
   reason: string | null;
   original_run_id: string | null;
   function_version: number;
@@ -279,10 +387,59 @@ export interface RunView {
   waiting: string | null;
 }
 
+/** Runs that ended from ``at`` on, up to the next bucket. */
+export interface RunsBucket {
+  at: string;
+  completed?: number;
+  failed?: number;
+  cancelled?: number;
+  skipped?: number;
+}
+
+/** Runs over time, by the time at which they ended. */
+export interface RunsStats {
+  from: string;
+  until: string;
+  bucket_ms: number;
+  buckets: RunsBucket[];
+  totals: RunsTotals;
+  counted_from: string | null;
+}
+
+/** Runs that ended in the whole time, and those that are open now; of these up to 10,000 are counted. */
+export interface RunsTotals {
+  completed: number;
+  failed: number;
+  cancelled: number;
+  skipped: number;
+  queued: number;
+  running: number;
+}
+
 /** An error of an attempt. */
 export interface Seen {
   name: string;
   message: string;
+}
+
+/** An event that a step sent. */
+export interface SentEventView {
+  id: string;
+  name: string;
+  step: string;
+}
+
+/** This server as whoever asks may use it. */
+export interface SessionView {
+  mode: "dev" | "start";
+  is_authenticated: boolean;
+  needs_setup: boolean;
+  login_refused: string | null;
+  version: string;
+  environment: string;
+  url: string;
+  can_demo: boolean;
+  can_skip_sleeps: boolean;
 }
 
 /** How far to move the clock: ``"3d"``, ``"1h30m"``. */
@@ -330,7 +487,7 @@ export interface TakenEvents {
 /** A run with each attempt, sleep and waiting call as a row. All of it is of one moment: ``now``. */
 export interface Timeline {
   now: string;
-  run: RunView;
+  run: RunPageView;
   rows: TimelineRow[];
 }
 
@@ -339,6 +496,7 @@ export interface TimelineRow {
   kind: "attempt" | "job" | "sleep" | "step";
   id: string;
   status: "completed" | "failed" | "lost" | "retrying" | "running" | "sleeping" | "waiting";
+  op: string | null;
   step_id: string | null;
   title: string | null;
   attempt: number | null;
@@ -347,8 +505,11 @@ export interface TimelineRow {
   due_at: string | null;
   retry_at: string | null;
   output: Json;
+  output_bytes: number | null;
   error: Json;
+  error_line: string | null;
   waiting: string | null;
+  links: Links | null;
 }
 
 /** What starts a function: an event name, with an optional condition, or a schedule with its next time. */
@@ -382,10 +543,17 @@ export interface Endpoints {
     body: undefined;
     answer: EventView;
   };
+  /** Count runs over time. */
+  "GET /api/runs/stats": {
+    path: Record<string, never>;
+    query: { from?: string | null; until?: string | null; buckets?: number; function?: string | null; app?: string | null };
+    body: undefined;
+    answer: RunsStats;
+  };
   /** List runs. */
   "GET /api/runs": {
     path: Record<string, never>;
-    query: { function?: string | null; status?: RunStatus | null; event_id?: string | null; event_name?: string | null; queued_after?: string | null; queued_before?: string | null; cursor?: string | null; limit?: number };
+    query: { function?: string | null; app?: string | null; status?: string | null; ids?: string | null; event_id?: string | null; event_name?: string | null; queued_after?: string | null; queued_before?: string | null; cursor?: string | null; limit?: number };
     body: undefined;
     answer: RunPage;
   };
@@ -399,9 +567,23 @@ export interface Endpoints {
   /** Show a run's attempts. */
   "GET /api/runs/{id}/timeline": {
     path: { id: string };
-    query: Record<string, never>;
+    query: { payloads?: boolean; after?: string | null };
     body: undefined;
     answer: Timeline;
+  };
+  /** Show the payloads of a row of a run's timeline. */
+  "GET /api/runs/{id}/rows/{row}": {
+    path: { id: string; row: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: RowView;
+  };
+  /** Show the configuration that a run began with. */
+  "GET /api/runs/{id}/config": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: ConfigView;
   };
   /** Cancel a run. */
   "POST /api/runs/{id}/cancel": {
@@ -487,6 +669,13 @@ export interface Endpoints {
     body: undefined;
     answer: AppView;
   };
+  /** List lines that functions wrote. */
+  "GET /api/logs": {
+    path: Record<string, never>;
+    query: { run_id?: string | null; attempt_id?: string | null; step_id?: string | null; function?: string | null; level?: "critical" | "debug" | "error" | "info" | "warning" | null; text?: string | null; replayed?: boolean; after?: string | null; before?: string | null; from?: string | null; until?: string | null; limit?: number };
+    body: undefined;
+    answer: LogPage;
+  };
   /** Show what the latest check has found. */
   "GET /api/doctor": {
     path: Record<string, never>;
@@ -500,6 +689,20 @@ export interface Endpoints {
     query: Record<string, never>;
     body: undefined;
     answer: Diagnosis;
+  };
+  /** Show who is asking. */
+  "GET /api/session": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: SessionView;
+  };
+  /** Stream changes. */
+  "GET /api/stream": {
+    path: Record<string, never>;
+    query: { topics?: string; cursor?: string | null };
+    body: undefined;
+    answer: never;
   };
   /** Move the clock ahead. */
   "POST /api/skip": {

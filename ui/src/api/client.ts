@@ -52,8 +52,8 @@ export type Parts<E extends Endpoint> = Part<"path", Endpoints[E]["path"]> &
 type Rest<E extends Endpoint> = Empty extends Omit<Parts<E>, "signal"> ? [parts?: Parts<E>] : [parts: Parts<E>];
 
 /** Ask one endpoint: `api("GET /api/runs/{id}", { path: { id } })`. Throws `ApiError`. */
-export async function api<E extends Endpoint>(endpoint: E, ...[parts]: Rest<E>): Promise<Answer<E>> {
-  const { path, query, body, signal } = (parts ?? {}) as Loose;
+export async function api<E extends Endpoint>(endpoint: E, ...parts: Rest<E>): Promise<Answer<E>> {
+  const [{ path, query, body, signal } = {}] = parts as unknown as [Loose?]; // for the compiler a union of all endpoints
   const [method = "GET", template = ""] = endpoint.split(" ");
   return (await request(method, fill(template, path) + search(query), body, signal)) as Answer<E>;
 }
