@@ -131,6 +131,7 @@ async def test_a_page_hears_of_a_run_from_its_start_to_its_end(world: World) -> 
         "runs": [{"id": run_id, "is_new": True}],
         "events": [event["id"]],
         "functions": False,
+        "logs": [],
         "is_partial": False,
     }
 
@@ -172,7 +173,7 @@ async def test_topics_are_told_apart(world: World) -> None:
         heard = await page.next()
 
     assert heard is not None
-    assert heard.data == {"runs": [], "events": [], "functions": True, "is_partial": False}
+    assert heard.data == {"runs": [], "events": [], "functions": True, "logs": [], "is_partial": False}
 
 
 @pytest.mark.parametrize("query", ["", "topics=", "topics=nope", "topics=runs&page=2"])

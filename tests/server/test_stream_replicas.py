@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from stepwell.protocol.ids import ReplicaId, RunId
-from stepwell.server.live.changes import Changes, read_topics
+from stepwell.engine.core.model import LogLine
+from stepwell.protocol.ids import LogId, ReplicaId, RunId
+from stepwell.server.live.changes import Told, read_topics
 from stepwell.server.live.hub import Page
 from stepwell.store.postgres import PostgresStore
 from tests.postgres import Postgres
@@ -42,12 +43,12 @@ async def pair(tmp_path: Path, postgres: Postgres) -> AsyncGenerator[Pair]:
     await asyncio.to_thread(postgres.drop_database, url)
 
 
-async def changes(page: Page) -> Changes:
+async def changes(page: Page) -> Told:
     async with asyncio.timeout(WAIT_S):
         heard = await page.next()
     assert heard is not None
-    assert heard.changes is not None
-    return heard.changes
+    assert heard.told is not None
+    return heard.told
 
 
 async def opened(pair: Pair, topics: str) -> Page:
@@ -70,8 +71,8 @@ async def test_a_page_hears_of_events_and_runs_of_another_replica(pair: Pair) ->
     while not (event["id"] in events and news.get(run_id)):
         heard = await changes(page)
         events.update(heard.events)
-        for run in heard.runs:
-            news[run.id] = news.get(run.id, False) or run.is_new
+        for id, is_new in heard.runs.items():
+            news[id] = news.get(id, False) or is_new
     await pair.there.ended(run_id)
 
 
@@ -88,7 +89,7 @@ async def test_a_page_of_one_run_hears_of_that_run_alone(pair: Pair) -> None:
 
     heard: list[str] = []
     while run_id not in heard or not (await pair.here.get(f"/api/runs/{run_id}"))["ended_at"]:
-        heard += [run.id for run in (await changes(page)).runs]
+        heard += (await changes(page)).runs
     assert set(heard) == {run_id}
 
 
@@ -98,4 +99,19 @@ async def test_a_page_hears_that_another_replica_paused_a_function(pair: Pair) -
     await pair.there.post("/api/functions/f/pause", {})
 
     while not (await pair.here.get("/api/functions/f"))["pause"]:
-        assert (await changes(page)).functions
+        assert (await changes(page)).has_functions
+
+
+async def test_a_page_hears_the_lines_that_another_replica_stored(pair: Pair) -> None:
+    await pair.there.register("f")
+    run_id = RunId((await pair.there.run("f"))["id"])
+    page, of_all = await opened(pair, f"logs:{run_id}"), await opened(pair, "logs")
+
+    for message in ("one", "two"):
+        line = LogLine(id=LogId(""), run_id=run_id, at=0, level=20, logger="app", message=message)
+        await pair.there.engine.logbook.write([line])
+        for each in (page, of_all):
+            lines = (await changes(each)).lines
+            while not lines:
+                lines = (await changes(each)).lines
+            assert [(line.run_id, line.message) for line in lines] == [(run_id, message)]

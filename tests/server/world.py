@@ -35,6 +35,7 @@ from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import read_sync
 from stepwell.server.context import Context
 from stepwell.server.live.hub import Hub
+from stepwell.server.live.others import OtherReplicas
 from stepwell.server.main import make_app
 from stepwell.server.metrics import Metrics
 from stepwell.server.register import apply_sync
@@ -172,7 +173,7 @@ async def running(
         watcher=Watchers(signals, hub, metrics),
         calls_per_app_max=settings.calls_per_app_max,
     )
-    hub.meet(engine)
+    hub.meet(OtherReplicas(engine))
     metrics.read(engine, lambda: hub.page_count)
     made = Context(settings=settings, engine=engine, hub=hub, metrics=metrics, **context)
     await engine.start()

@@ -37,6 +37,7 @@ from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.discovery import Discovery
 from stepwell.server.live.hub import Hub
+from stepwell.server.live.others import OtherReplicas
 from stepwell.server.metrics import Metrics
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
@@ -189,7 +190,7 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
         fetcher = Fetcher(allows_private=settings.allows_private_fetches)
         hub, measured = Hub(), Metrics()
         engine = make_engine(settings, db, transport, Watchers(narrator, hub, measured), fetcher)
-        hub.meet(engine)
+        hub.meet(OtherReplicas(engine))
         measured.read(engine, lambda: hub.page_count)
         context = Context(
             settings=settings,

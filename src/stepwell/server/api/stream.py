@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from stepwell.errors import UsageError
 from stepwell.limits import STREAM_COMMENT_S, STREAMS_MAX
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
-from stepwell.server.context import ApiError
-from stepwell.server.live.changes import Changes, Topics, read_topics
-from stepwell.server.live.hub import Hub
+from stepwell.server.api.logs import LogLineView, line_view
+from stepwell.server.context import ApiError, Context
+from stepwell.server.live.changes import Told, Topics, read_topics
 
 _TYPE: Final = "text/event-stream"
 _RETRY_MS: Final = 1_000
@@ -32,6 +32,26 @@ class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Annotated[
         str | None, msgspec.Meta(description="Where to go on; the header Last-Event-ID says so, too.")
     ] = None
+
+
+class RunChange(msgspec.Struct, frozen=True):
+    """A run that was started, or of which something changed."""
+
+    id: str
+    is_new: bool
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed since the message before."""
+
+    runs: list[RunChange]
+    events: list[str]
+    """Events that came, or of which more became."""
+    functions: bool
+    """Functions were synced, paused or resumed."""
+    logs: list[LogLineView]
+    is_partial: bool
+    """There is more than is named: all must be read again."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -69,7 +89,7 @@ async def stream_changes(call: Call[StreamQuery, Nothing]) -> Response:
         raise ApiError(
             503, "too_many_streams", f"{STREAMS_MAX} streams are open, as many as a server has: close some pages"
         )
-    return EventStream(hub, topics, call.request.headers.get("last-event-id") or call.query.cursor)
+    return EventStream(call.context, topics, call.request.headers.get("last-event-id") or call.query.cursor)
 
 
 class EventStream(Response):
@@ -77,10 +97,10 @@ class EventStream(Response):
 
     media_type = _TYPE
 
-    def __init__(self, hub: Hub, topics: Topics, cursor: str | None) -> None:
+    def __init__(self, context: Context, topics: Topics, cursor: str | None) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._hub, self._topics, self._cursor = hub, topics, cursor
+        self._context, self._topics, self._cursor = context, topics, cursor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -90,7 +110,7 @@ class EventStream(Response):
             await StreamingResponse(messages, headers=self.headers)(scope, receive, send)
 
     async def _messages(self) -> AsyncGenerator[bytes]:
-        page = self._hub.join(self._topics, self._cursor or None)
+        page = self._context.hub.join(self._topics, self._cursor or None)
         try:
             yield f"retry: {_RETRY_MS}\n".encode() + _message("hello", page.cursor, Hello(page.cursor))
             while True:
@@ -102,12 +122,21 @@ class EventStream(Response):
                             return
                 if heard is None:
                     yield _COMMENT
-                elif heard.changes is None:
+                elif heard.told is None:
                     yield _message("reset", heard.cursor, Hello(heard.cursor))
                 else:
-                    yield _message("changes", heard.cursor, heard.changes)
+                    yield _message("changes", heard.cursor, self._changes(heard.told))
         finally:
             page.leave()
+
+    def _changes(self, told: Told) -> Changes:
+        return Changes(
+            runs=[RunChange(id, is_new) for id, is_new in told.runs.items()],
+            events=list(told.events),
+            functions=told.has_functions,
+            logs=[line_view(self._context, line) for line in told.lines],
+            is_partial=told.is_partial,
+        )
 
 
 def _message(name: str, cursor: str, data: object) -> bytes:

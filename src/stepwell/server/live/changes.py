@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
-import msgspec
-
+from stepwell.engine.core.model import LogLine
 from stepwell.errors import UsageError
-from stepwell.limits import STREAM_ITEMS_MAX, STREAM_TOPICS_MAX
+from stepwell.limits import STREAM_ITEMS_MAX, STREAM_LINES_BYTES_MAX, STREAM_TOPICS_MAX
 from stepwell.protocol.ids import EventId, RunId
 from stepwell.store.interface import Changed, Viewing
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _ONE_RUN: Final = "run:"
 _LOGS_OF_ONE: Final = "logs:"
@@ -58,28 +61,67 @@ def read_topics(text: str) -> Topics:
     )
 
 
+class Wanted(NamedTuple):
+    """What any page asks for, here or at another replica."""
+
+    run_ids: frozenset[RunId] = frozenset()
+    """Runs of which some page wants to hear in any case."""
+    has_logs: bool = False
+    """Some page here wants to hear of all lines."""
+    log_run_ids: frozenset[RunId] = frozenset()
+    """Runs of whose lines some page here wants to hear."""
+
+
+def wanted(pages: Iterable[Topics], views: Iterable[Viewing]) -> Wanted:
+    """Put together what pages here, and those at other replicas, ask for."""
+    pages = list(pages)
+    none = frozenset[RunId]()
+    return Wanted(
+        run_ids=none.union(*(page.run_ids for page in pages), *(view.run_ids for view in views)),
+        has_logs=any(page.logs for page in pages),
+        log_run_ids=none.union(*(page.log_run_ids for page in pages)),
+    )
+
+
 class Batch:
     """What changed in a short time. It grows until it is closed, then it is kept for those who resume.
 
-    Of runs, events and lines that nobody asks for one by one it holds ``STREAM_ITEMS_MAX`` each: of more it only notes
-    that there were.
+    Of runs, events and lines it holds ``STREAM_ITEMS_MAX`` each, and of runs that are asked for one by one as many more;
+    of what is more it only notes that there was.
     """
 
-    __slots__ = ("events", "has_functions", "has_more_events", "has_more_runs", "is_doubtful", "runs")
+    __slots__ = (
+        "events",
+        "has_functions",
+        "has_more_events",
+        "has_more_lines",
+        "has_more_runs",
+        "is_doubtful",
+        "line_bytes",
+        "line_counts",
+        "lines",
+        "logged",
+        "runs",
+    )
 
     def __init__(self) -> None:
         self.runs: dict[RunId, bool] = {}
         """Each with whether it is new."""
         self.events: dict[EventId, None] = {}
-        self.has_functions = self.has_more_runs = self.has_more_events = False
+        self.lines: list[LogLine] = []
+        self.line_bytes = 0
+        self.line_counts: Counter[RunId] = Counter()
+        self.logged: dict[RunId, bool] = {}
+        """Runs that have new lines, each with whether all of them are here."""
+        self.has_functions = self.has_more_runs = self.has_more_events = self.has_more_lines = False
         self.is_doubtful = False
         """Something changed of which nobody knows what."""
 
-    def add_run(self, id: RunId, *, is_new: bool, is_asked_for: bool) -> None:
-        """Note a run that changed; ``is_asked_for`` by its id."""
+    def add_run(self, id: RunId, wanted: Wanted, *, is_new: bool = False) -> None:
+        """Note a run that changed."""
         if id in self.runs:
             self.runs[id] |= is_new
-        elif is_asked_for or len(self.runs) < STREAM_ITEMS_MAX:
+        elif len(self.runs) < STREAM_ITEMS_MAX or id in wanted.run_ids:
             self.runs[id] = is_new
         else:
             self.has_more_runs = True
@@ -91,80 +133,110 @@ class Batch:
         else:
             self.has_more_events = True
 
+    def add_line(self, line: LogLine, wanted: Wanted) -> None:
+        """Note a line; it is kept where somebody here asks for it."""
+        id = line.run_id
+        if id not in self.logged and len(self.logged) >= STREAM_ITEMS_MAX and id not in wanted.log_run_ids:
+            self.has_more_lines = True
+            return
+        is_kept = False
+        if self.line_bytes < STREAM_LINES_BYTES_MAX:
+            if id in wanted.log_run_ids:
+                is_kept = self.line_counts[id] < STREAM_ITEMS_MAX
+            elif wanted.has_logs:
+                is_kept = len(self.lines) < STREAM_ITEMS_MAX
+        if is_kept:
+            self.lines.append(line)
+            self.line_bytes += len(line.message) + len(line.fields or b"")
+            self.line_counts[id] += 1
+        self.logged[id] = is_kept and self.logged.get(id, True)
+
     @property
     def is_empty(self) -> bool:
-        return not (
-            self.runs
-            or self.events
-            or self.has_functions
-            or self.has_more_runs
-            or self.has_more_events
-            or self.is_doubtful
-        )
+        has_some = self.runs or self.events or self.logged or self.has_functions or self.is_doubtful
+        return not (has_some or self.has_more_runs or self.has_more_events or self.has_more_lines)
+
+
+class Told(NamedTuple):
+    """What one message tells a page."""
+
+    runs: Mapping[RunId, bool]
+    """Each with whether it is new."""
+    events: Sequence[EventId]
+    has_functions: bool
+    lines: Sequence[LogLine]
+    is_partial: bool
+    """There is more than is named."""
+
+
+def told(batches: Iterable[Batch], topics: Topics) -> Told | None:
+    """Put together what a page with these topics is told of some batches; None when it is nothing."""
+    runs: dict[RunId, bool] = {}
+    events: dict[EventId, None] = {}
+    lines: list[LogLine] = []
+    has_functions = is_partial = False
+    for batch in batches:
+        has_functions |= topics.functions and batch.has_functions
+        is_partial |= batch.is_doubtful
+        if topics.runs:
+            is_partial |= _merge(runs, batch.runs) or batch.has_more_runs
+        else:
+            runs |= {id: runs.get(id, False) or batch.runs[id] for id in topics.run_ids if id in batch.runs}
+        if topics.events:
+            is_partial |= _merge(events, batch.events) or batch.has_more_events
+        if topics.logs or topics.log_run_ids:
+            is_partial |= _lines(lines, batch, topics)
+    if not (runs or events or lines or has_functions or is_partial):
+        return None
+    return Told(runs, list(events), has_functions, lines, is_partial)
+
+
+def _merge(into: dict[K, V], batch: Mapping[K, V]) -> bool:
+    """Add what one message has room for; tell whether something was left out."""
+    has_left_out = False
+    for id, value in batch.items():
+        if id in into:
+            into[id] = into[id] or value
+        elif len(into) < STREAM_ITEMS_MAX:
+            into[id] = value
+        else:
+            has_left_out = True
+    return has_left_out
+
+
+def _lines(into: list[LogLine], batch: Batch, topics: Topics) -> bool:
+    """Add the lines that a page asks for, as far as one message has room; tell whether some are left out."""
+    if topics.logs:
+        mine = batch.lines
+        has_left_out = batch.has_more_lines or not all(batch.logged.values())
+    else:
+        mine = [line for line in batch.lines if line.run_id in topics.log_run_ids]
+        has_left_out = not all(batch.logged.get(id, True) for id in topics.log_run_ids)
+    room = STREAM_ITEMS_MAX - len(into)
+    into += mine[:room]
+    return has_left_out or len(mine) > room
 
 
 def told_to_others(batch: Batch, views: Iterable[Viewing]) -> Changed | None:
     """Return what other replicas are told of a batch, with what their pages ask for; None when it is nothing."""
-    has_runs = has_events = False
+    has_runs = has_events = has_logs = False
     run_ids: set[RunId] = set()
+    log_run_ids: set[RunId] = set()
     for view in views:
         has_runs |= view.runs
         has_events |= view.events
+        has_logs |= view.logs
         run_ids.update(view.run_ids)
+        log_run_ids.update(view.log_run_ids)
     runs = {id: is_new for id, is_new in batch.runs.items() if has_runs or id in run_ids}
     changed = Changed(
         new_runs=[id for id, is_new in runs.items() if is_new],
         runs=[id for id, is_new in runs.items() if not is_new],
         events=list(batch.events) if has_events else (),
+        logged=[id for id in batch.logged if has_logs or id in log_run_ids],
         has_more_runs=has_runs and batch.has_more_runs,
         has_more_events=has_events and batch.has_more_events,
+        has_more_lines=(has_logs or bool(log_run_ids)) and batch.has_more_lines,
         is_doubtful=batch.is_doubtful,
     )
     return changed if any(changed) else None
-
-
-class RunChange(msgspec.Struct, frozen=True):
-    """A run that was started, or of which something changed."""
-
-    id: str
-    is_new: bool
-
-
-class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed since the message before. ``is_partial``: more than is said here, so that all must be read again."""
-
-    runs: Sequence[RunChange] = ()
-    events: Sequence[str] = ()
-    functions: bool = False
-    """Functions were synced, paused or resumed."""
-    is_partial: bool = False
-
-
-def told(batches: Iterable[Batch], topics: Topics) -> Changes | None:
-    """Put together what a page with these topics is told of some batches; None when it is nothing."""
-    runs: dict[RunId, bool] = {}
-    events: dict[EventId, None] = {}
-    has_functions = is_partial = False
-    for batch in batches:
-        if topics.runs and len(runs) <= STREAM_ITEMS_MAX:
-            for id, is_new in batch.runs.items():
-                runs[id] = runs.get(id, False) or is_new
-            is_partial |= batch.has_more_runs
-        elif topics.runs:
-            is_partial = True
-        else:
-            runs |= {id: batch.runs[id] for id in topics.run_ids if id in batch.runs}
-        if topics.events and len(events) <= STREAM_ITEMS_MAX:
-            events |= batch.events
-            is_partial |= batch.has_more_events
-        has_functions |= topics.functions and batch.has_functions
-        is_partial |= batch.is_doubtful
-    is_partial |= max(len(runs), len(events)) > STREAM_ITEMS_MAX
-    if not (runs or events or has_functions or is_partial):
-        return None
-    return Changes(
-        runs=[RunChange(id, is_new) for id, is_new in runs.items()][:STREAM_ITEMS_MAX],
-        events=list(events)[:STREAM_ITEMS_MAX],
-        functions=has_functions,
-        is_partial=is_partial,
-    )

@@ -16,12 +16,15 @@ import asyncio
 import secrets
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from stepwell.engine.core.model import Function, Intake, Transition
+from stepwell.engine.core.model import Function, Intake, LogLine, Transition
 from stepwell.engine.watch import NoWatcher
+from stepwell.errors import StoreError
 from stepwell.limits import (
+    STREAM_KEPT_BYTES_MAX,
     STREAM_KEPT_MAX,
+    STREAM_LINES_SEEN_MAX,
     STREAM_LINGER_S,
     STREAM_PACE_S,
     STREAM_POLL_S,
@@ -30,24 +33,12 @@ from stepwell.limits import (
     VIEWING_KEPT_S,
     VIEWING_S,
 )
-from stepwell.protocol.ids import ReplicaId, RunId
-from stepwell.server.live.changes import Batch, Changes, Topics, told, told_to_others
+from stepwell.protocol.ids import LogId, ReplicaId, RunId
+from stepwell.server.live.changes import Batch, Told, Topics, Wanted, told, told_to_others, wanted
+from stepwell.server.live.others import Others
 from stepwell.store.interface import Changed, News, Result, Viewing
 
 _SOON_S: Final = 0.01  # what comes together with the first change after a silence
-
-
-class Others(Protocol):
-    """The other replicas."""
-
-    @property
-    def is_deaf(self) -> bool:
-        """Tell whether there are some, and what they tell doesn't arrive here."""
-        ...
-
-    def tell(self, news: News) -> None:
-        """Tell them something, if there are any."""
-        ...
 
 
 class Heard(NamedTuple):
@@ -55,7 +46,7 @@ class Heard(NamedTuple):
 
     cursor: str
     """Where it is then."""
-    changes: Changes | None
+    told: Told | None
     """None where its place is gone, and it must read everything again."""
 
 
@@ -68,8 +59,7 @@ class Hub(NoWatcher):
         self._is_on = False
         """Whether anybody wants to hear anything: all that it costs while nobody does is to look at this."""
         self._pages: Counter[Topics] = Counter()
-        self._asked_for: frozenset[RunId] = frozenset()
-        """Runs that somebody asks for by their ids."""
+        self._wanted = Wanted()
         self._views: dict[ReplicaId, tuple[Viewing, float]] = {}
         """What pages at other replicas ask for, each with when that ends."""
         self._own, self._foreign = Batch(), Batch()
@@ -77,12 +67,20 @@ class Hub(NoWatcher):
         self._name = secrets.token_hex(4)
         self._last = 0
         """The number of the newest batch."""
-        self._kept: deque[Batch] = deque(maxlen=STREAM_KEPT_MAX)
+        self._kept: deque[Batch] = deque()
+        self._kept_bytes = 0
         self._closed_at = self._told_at = float("-inf")
         self._closing: asyncio.TimerHandle | None = None
         self._tending: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._next: asyncio.Future[None] | None = None
+        self._seen: dict[LogId, None] = {}
+        """The latest lines that were noted: those that other replicas stored are read more than once."""
+        self._to_read: set[RunId | None] = set()
+        """Runs that have lines which other replicas stored; None stands for all."""
+        self._read_at: dict[RunId | None, int] = {}
+        """When their lines were read before."""
+        self._reading: asyncio.Task[None] | None = None
 
     def meet(self, others: Others) -> None:
         """Tell other replicas, from now on, what there is to tell them."""
@@ -107,19 +105,23 @@ class Hub(NoWatcher):
         for start in intake.starts:
             id = start.run.id
             if id not in result.gathered:
-                self._own.add_run(id, is_new=True, is_asked_for=id in self._asked_for)
+                self._own.add_run(id, self._wanted, is_new=True)
         self._grew()
 
     def changed(self, transition: Transition, function: Function) -> None:
         if self._is_on:
-            id = transition.run.id
-            self._own.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
+            self._own.add_run(transition.run.id, self._wanted)
             self._grew()
 
     def touched(self, runs: Sequence[RunId]) -> None:
         if self._is_on and runs:
             for id in runs:
-                self._own.add_run(id, is_new=False, is_asked_for=id in self._asked_for)
+                self._own.add_run(id, self._wanted)
+            self._grew()
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        if self._is_on:
+            self._note_lines(self._own, lines)
             self._grew()
 
     def functions_changed(self) -> None:
@@ -156,16 +158,57 @@ class Hub(NoWatcher):
     def _note(self, changed: Changed) -> None:
         for ids, is_new in ((changed.new_runs, True), (changed.runs, False)):
             for id in ids:
-                self._foreign.add_run(id, is_new=is_new, is_asked_for=id in self._asked_for)
+                self._foreign.add_run(id, self._wanted, is_new=is_new)
         for id in changed.events:
             self._foreign.add_event(id)
         self._foreign.has_more_runs |= changed.has_more_runs
         self._foreign.has_more_events |= changed.has_more_events
         self._foreign.is_doubtful |= changed.is_doubtful
+        if changed.logged or changed.has_more_lines:
+            self._read_soon(changed)
 
     def _doubt_others(self) -> None:
         self._foreign.is_doubtful = True
         self._grew()
+
+    # -- lines --------------------------------------------------------------------------------------------------
+
+    def _note_lines(self, batch: Batch, lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            if line.id not in self._seen:
+                self._seen[line.id] = None
+                batch.add_line(line, self._wanted)
+        while len(self._seen) > STREAM_LINES_SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
+
+    def _read_soon(self, changed: Changed) -> None:
+        """Read the lines that another replica has stored, as far as pages here ask for them."""
+        if self._wanted.has_logs:
+            self._to_read.add(None)
+        ids = self._wanted.log_run_ids
+        self._to_read |= ids if changed.has_more_lines else ids.intersection(changed.logged)
+        if self._to_read and self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read_lines())
+
+    async def _read_lines(self) -> None:
+        try:
+            while self._to_read and self._others is not None and not self.is_closed:
+                run_id = self._to_read.pop()
+                now = self._others.now()
+                try:
+                    lines, has_more = await self._others.read_lines(run_id, self._read_at.get(run_id, now))
+                except StoreError:
+                    self._doubt_others()
+                    continue
+                self._read_at[run_id] = now
+                self._note_lines(self._foreign, lines)
+                if has_more and run_id is None:
+                    self._foreign.has_more_lines = True
+                elif has_more and run_id is not None:
+                    self._foreign.logged[run_id] = False
+                self._grew()
+        finally:
+            self._reading = None
 
     # -- batches ------------------------------------------------------------------------------------------------
 
@@ -183,6 +226,9 @@ class Hub(NoWatcher):
             if not batch.is_empty:
                 self._last += 1
                 self._kept.append(batch)
+                self._kept_bytes += batch.line_bytes
+        while len(self._kept) > STREAM_KEPT_MAX or self._kept_bytes > STREAM_KEPT_BYTES_MAX:
+            self._kept_bytes -= self._kept.popleft().line_bytes
         self._wake()
 
     def _wake(self) -> None:
@@ -208,11 +254,15 @@ class Hub(NoWatcher):
         self._told_at = _now()
         if self._others is None:
             return
-        run_ids = frozenset[RunId]().union(*(topics.run_ids for topics in self._pages))
+        mine = wanted(self._pages, ())
+        has_all_runs = len(mine.run_ids) > VIEWED_RUNS_MAX
+        has_all_logs = len(mine.log_run_ids) > VIEWED_RUNS_MAX
         view = Viewing(
-            runs=any(topics.runs for topics in self._pages) or len(run_ids) > VIEWED_RUNS_MAX,
+            runs=has_all_runs or any(topics.runs for topics in self._pages),
             events=any(topics.events for topics in self._pages),
-            run_ids=list(run_ids) if len(run_ids) <= VIEWED_RUNS_MAX else (),
+            logs=has_all_logs or mine.has_logs,
+            run_ids=() if has_all_runs else list(mine.run_ids),
+            log_run_ids=() if has_all_logs else list(mine.log_run_ids),
         )
         self._others.tell(News({}, viewing=view))
 
@@ -242,8 +292,8 @@ class Hub(NoWatcher):
 
     def _settle(self) -> None:
         """Begin or stop to note, as there are pages or none."""
-        run_ids = [topics.run_ids for topics in self._pages] + [view.run_ids for view, _ in self._views.values()]
-        self._asked_for = frozenset[RunId]().union(*run_ids)
+        self._wanted = wanted(self._pages, [view for view, _ in self._views.values()])
+        self._read_at = {id: at for id, at in self._read_at.items() if id in self._wanted.log_run_ids or id is None}
         if self._pages:
             self._lingering = _cancelled(self._lingering)
             if self._tending is None:
@@ -257,6 +307,8 @@ class Hub(NoWatcher):
             self._closing = _cancelled(self._closing)
             self._own, self._foreign = Batch(), Batch()
             self._kept.clear()
+            self._kept_bytes = 0
+            self._seen.clear()
             self._name, self._last = secrets.token_hex(4), 0
         self._is_on = is_on
 
@@ -271,6 +323,8 @@ class Hub(NoWatcher):
         self._closing, self._lingering = _cancelled(self._closing), _cancelled(self._lingering)
         self._tending = _cancelled(self._tending)
         self._is_on = False
+        if self._reading is not None:
+            self._reading.cancel()
 
     def cursor(self, place: int) -> str:
         """Return what a page that comes back says of its place."""
@@ -316,9 +370,9 @@ class Page:
             self._place, batches = self._hub.since(self._place)
             if batches is None:
                 return Heard(self.cursor, None)
-            changes = told(batches, self._topics) if batches else None
-            if changes is not None:
-                return Heard(self.cursor, changes)
+            message = told(batches, self._topics) if batches else None
+            if message is not None:
+                return Heard(self.cursor, message)
             await self._hub.more()
         return None
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from stepwell.engine.core.model import Transition
+from stepwell.engine.core.model import LogLine, Transition
 from stepwell.limits import (
+    STREAM_ITEMS_MAX,
+    STREAM_KEPT_BYTES_MAX,
     STREAM_KEPT_MAX,
+    STREAM_LINES_BYTES_MAX,
     STREAM_LINGER_S,
     STREAM_PACE_S,
     STREAM_POLL_S,
@@ -19,14 +25,16 @@ from stepwell.limits import (
     VIEWING_KEPT_S,
     VIEWING_S,
 )
-from stepwell.protocol.ids import ReplicaId, RunId
-from stepwell.server.live.changes import Changes, RunChange, Topics
+from stepwell.protocol.ids import LogId, ReplicaId, RunId
+from stepwell.server.live.changes import Told, Topics
 from stepwell.server.live.hub import Heard, Hub, Page
+from stepwell.server.live.others import Lines
 from stepwell.store.interface import News
 from tests.simulation.loop import SimulatedLoop
 from tests.unit.engine.making import Machine, function_of
 
 RUNS = Topics(runs=True)
+LOG_MESSAGE_BYTES = 16_000
 A, B = RunId("a"), RunId("b")
 
 
@@ -53,12 +61,12 @@ async def heard(page: Page, *, within_s: float = 1.0) -> Heard | None:
         return await page.next()
 
 
-async def changes(page: Page) -> Changes:
+async def changes(page: Page) -> Told:
     """Wait for the changes that a page hears."""
     got = await heard(page)
     assert got is not None
-    assert got.changes is not None
-    return got.changes
+    assert got.told is not None
+    return got.told
 
 
 async def is_silent(page: Page, for_s: float) -> bool:
@@ -70,13 +78,21 @@ async def is_silent(page: Page, for_s: float) -> bool:
     return False
 
 
+def told_of(**what: Any) -> Told:
+    """A message that tells this and nothing else."""
+    return Told({}, [], has_functions=False, lines=[], is_partial=False)._replace(**what)
+
+
 class Wire:
     """Joins two hubs as the store joins replicas."""
 
     def __init__(self) -> None:
         self.hubs = {ReplicaId("one"): Hub(), ReplicaId("two"): Hub()}
         self.told: list[News] = []
+        self.stored: list[LogLine] = []
+        """Lines, in the order of their ids, which are numbers."""
         self.is_deaf = False
+        self._under_way: deque[tuple[Hub, News]] = deque()
         for id, hub in self.hubs.items():
             hub.meet(_End(self, id))
 
@@ -89,7 +105,12 @@ class Wire:
         self.told.append(news)
         for id, hub in self.hubs.items():
             if id != by and (news.changed is None or news.changed.to in (None, id)):
-                asyncio.get_running_loop().call_soon(hub.heard, news._replace(by=by))
+                self._under_way.append((hub, news._replace(by=by)))
+                asyncio.get_running_loop().call_soon(self._arrive)
+
+    def _arrive(self) -> None:
+        hub, news = self._under_way.popleft()
+        hub.heard(news)
 
 
 class _End:
@@ -104,6 +125,14 @@ class _End:
 
     def tell(self, news: News) -> None:
         self._wire.tell(self._id, news)
+
+    def now(self) -> int:
+        return 0
+
+    async def read_lines(self, run_id: RunId | None, since: int) -> Lines:
+        await asyncio.sleep(0.01)
+        found = [line for line in self._wire.stored if run_id in (None, line.run_id)]
+        return Lines(found[:STREAM_ITEMS_MAX], len(found) > STREAM_ITEMS_MAX)
 
 
 def test_what_changes_is_heard_soon_and_then_at_most_every_tenth_of_a_second() -> None:
@@ -130,7 +159,7 @@ def test_what_changes_at_once_is_one_message() -> None:
         hub.touched([A])
         hub.touched([B, A])
 
-        assert (await changes(page)).runs == [RunChange(A, False), RunChange(B, False)]
+        assert (await changes(page)).runs == {A: False, B: False}
         assert await is_silent(page, 60)
         hub.close()
 
@@ -144,7 +173,7 @@ def test_a_transition_is_a_change_of_its_run() -> None:
         run = Machine().state.run
         hub.changed(Transition(run=run, at=0), function_of())
 
-        assert (await changes(page)).runs == [RunChange(run.id, False)]
+        assert (await changes(page)).runs == {run.id: False}
         hub.close()
 
     play(work)
@@ -177,7 +206,7 @@ def test_a_page_that_comes_back_goes_on_where_it_was() -> None:
         again = hub.join(RUNS, got.cursor)
 
         assert again.cursor == got.cursor
-        assert (await changes(again)).runs == [RunChange(B, False)]
+        assert (await changes(again)).runs == {B: False}
         hub.close()
 
     play(work)
@@ -198,7 +227,7 @@ def test_a_page_that_comes_back_too_late_reads_everything_again() -> None:
         assert got == Heard(again.cursor, None)
         assert got.cursor != cursor
         hub.touched([B])
-        assert (await changes(again)).runs == [RunChange(B, False)]
+        assert (await changes(again)).runs == {B: False}
         hub.close()
 
     play(work)
@@ -215,7 +244,7 @@ def test_a_cursor_that_is_not_known_means_to_read_everything_again(cursor: str) 
 
         got = await heard(page)
         assert got is not None
-        assert got.changes is None
+        assert got.told is None
         hub.close()
 
     play(work)
@@ -237,9 +266,9 @@ def test_a_page_that_reads_too_slowly_reads_everything_again() -> None:
         just = await work(STREAM_KEPT_MAX)
         more = await work(STREAM_KEPT_MAX + 1)
         assert just is not None
-        assert just.changes is not None
+        assert just.told is not None
         assert more is not None
-        assert more.changes is None
+        assert more.told is None
 
     play(both)
 
@@ -281,7 +310,7 @@ def test_a_page_hears_of_what_changes_at_another_replica() -> None:
         assert (await changes(page)).is_partial, "what the other changed before it knew of the page"
         there.touched([A])
 
-        assert await changes(page) == Changes(runs=[RunChange(A, False)], events=[])
+        assert await changes(page) == told_of(runs={A: False})
         here.close()
         there.close()
 
@@ -319,7 +348,7 @@ def test_a_page_that_stays_open_hears_for_as_long() -> None:
         await asyncio.sleep(10 * VIEWING_S)
         there.touched([A])
 
-        assert (await changes(page)).runs == [RunChange(A, False)]
+        assert (await changes(page)).runs == {A: False}
         here.close()
         there.close()
 
@@ -370,11 +399,93 @@ def test_pages_read_again_and_again_where_nothing_is_heard_of_others() -> None:
         for _ in range(3):
             got = await heard(page, within_s=STREAM_POLL_S + 1)
             assert got is not None
-            assert got.changes is not None
-            assert got.changes.is_partial
+            assert got.told is not None
+            assert got.told.is_partial
             at.append(now())
 
         assert at[2] - at[1] == pytest.approx(STREAM_POLL_S)
         here.close()
+
+    play(work)
+
+
+# -- lines ----------------------------------------------------------------------------------------------------------
+
+
+def line_of(number: int, run_id: RunId = A) -> LogLine:
+    return LogLine(id=LogId(f"{number:09}"), run_id=run_id, at=0, level=20, logger="", message=f"line {number}")
+
+
+def test_a_page_hears_the_lines_of_its_run_as_they_are_stored() -> None:
+    async def work() -> None:
+        hub = Hub()
+        page, of_all = hub.join(Topics(log_run_ids=frozenset((A,)))), hub.join(Topics(logs=True))
+        hub.logged([line_of(1), line_of(2, B)])
+
+        assert await changes(page) == told_of(lines=[line_of(1)])
+        assert await changes(of_all) == told_of(lines=[line_of(1), line_of(2, B)])
+        hub.close()
+
+    play(work)
+
+
+def test_a_page_hears_each_line_that_another_replica_stored_once() -> None:
+    async def work() -> None:
+        wire = Wire()
+        here, there = wire.both
+        page, of_all = here.join(Topics(log_run_ids=frozenset((A,)))), here.join(Topics(logs=True))
+        assert (await changes(page)).is_partial
+        assert (await changes(of_all)).is_partial
+        for number in range(1, 4):
+            wire.stored.append(line_of(number))
+            there.logged(wire.stored[-1:])
+            assert await changes(page) == told_of(lines=[line_of(number)])
+            assert await changes(of_all) == told_of(lines=[line_of(number)])
+        wire.stored.append(line_of(4, B))
+        there.logged(wire.stored[-1:])
+
+        assert await changes(of_all) == told_of(lines=[line_of(4, B)])
+        assert await is_silent(page, 60)
+        here.close()
+        there.close()
+
+    play(work)
+
+
+def test_more_lines_than_can_be_read_at_once_are_for_the_page_to_read() -> None:
+    async def work() -> None:
+        wire = Wire()
+        here, there = wire.both
+        page = here.join(Topics(log_run_ids=frozenset((A,))))
+        assert (await changes(page)).is_partial
+        wire.stored += [line_of(number) for number in range(STREAM_ITEMS_MAX + 1)]
+        there.logged(wire.stored)
+        got = await changes(page)
+
+        assert (len(got.lines), got.is_partial) == (STREAM_ITEMS_MAX, True)
+        here.close()
+        there.close()
+
+    play(work)
+
+
+def test_long_lines_do_not_fill_the_memory() -> None:
+    async def work() -> None:
+        hub = Hub()
+        page = hub.join(Topics(logs=True))
+        long = "x" * LOG_MESSAGE_BYTES
+        batch_count = 2 * STREAM_KEPT_BYTES_MAX // STREAM_LINES_BYTES_MAX
+        for batch in range(batch_count):
+            hub.logged([replace(line_of(1_000 * batch + number), message=long) for number in range(100)])
+            await asyncio.sleep(STREAM_PACE_S)
+        await asyncio.sleep(1)
+        late = await heard(page)
+
+        assert late is not None
+        assert late.told is None, "what it missed was more than is kept"
+        assert sum(batch.line_bytes for batch in hub.since(hub.since(None)[0] - 1)[1] or ()) <= (
+            STREAM_LINES_BYTES_MAX + LOG_MESSAGE_BYTES
+        )
+        hub.close()
 
     play(work)
