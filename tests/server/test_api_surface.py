@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from stepwell.cli import answers
-from stepwell.errors import StoreError
+from stepwell.errors import QueryTimeout, StoreError
 from tests.server.world import World, error, ops, sleep
 
 
@@ -140,3 +140,16 @@ async def test_the_command_line_reads_each_answer(world: World) -> None:
     assert shown.run.error.message == shown.rows[0].error.message == "no"
     assert [trigger.cron for trigger in functions.items[0].triggers] == [None, "0 3 * * *"]
     assert apps.items[0].function_count == 2
+
+
+async def test_a_question_that_takes_too_long_is_answered_in_words(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: object) -> None:
+        raise QueryTimeout.after(5.0)
+
+    monkeypatch.setattr(world.engine.store.insight, "find_runs", slow)
+
+    message = await world.refused(503, "query_timeout", "GET", "/api/runs")
+
+    assert message == "the search took longer than 5 s: narrow the time range"

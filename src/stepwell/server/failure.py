@@ -37,30 +37,38 @@ class _Stored(msgspec.Struct, frozen=True):
     error: msgspec.Raw = _NONE
 
 
+_DECODER: Final = msgspec.json.Decoder(_Stored)
+
+
 def read_failure(stored: bytes) -> Failure:
     """Read an error: a standard error, one wrapped as ``{"error": …}`` by the server, or whatever an app answered."""
     try:
-        found = msgspec.json.decode(stored, type=_Stored)
-        if bytes(found.error).startswith(b"{"):
-            found = msgspec.json.decode(found.error, type=_Stored)
+        return _read(stored)
     except msgspec.DecodeError:
         return Failure("Error", stored[:_EXCERPT_BYTES].decode("utf-8", "replace"))
-    return Failure(
-        name=found.name if isinstance(found.name, str) else "Error",
-        message=found.message if isinstance(found.message, str) else "",
-        stack=found.stack if isinstance(found.stack, str) else None,
-    )
 
 
 def error_line(stored: bytes) -> str:
     """Return an error as one line, ``Name: message``, though only the beginning of what is stored may be given."""
     try:
-        msgspec.json.decode(stored, type=msgspec.Raw)
+        text = str(_read(stored))
+    except msgspec.ValidationError:
         text = str(read_failure(stored))
     except msgspec.DecodeError:
         text = _cut_line(stored.decode("utf-8", "replace"))
-    line = " ".join(text.split())
+    line = " ".join(text[: 4 * ERROR_LINE_CHARS_MAX].split())
     return line if len(line) <= ERROR_LINE_CHARS_MAX else line[: ERROR_LINE_CHARS_MAX - 1] + "…"
+
+
+def _read(stored: bytes) -> Failure:
+    found = _DECODER.decode(stored)
+    if bytes(found.error).startswith(b"{"):
+        found = _DECODER.decode(found.error)
+    return Failure(
+        name=found.name if isinstance(found.name, str) else "Error",
+        message=found.message if isinstance(found.message, str) else "",
+        stack=found.stack if isinstance(found.stack, str) else None,
+    )
 
 
 def _cut_line(text: str) -> str:

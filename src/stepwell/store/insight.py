@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from stepwell.protocol.ids import EnvironmentId, FunctionId, RunId
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
 from stepwell.store import counts, lists, outline
-from stepwell.store.interface import FoundRuns, Relatives, RowPayload, RunCounts, RunDetail, RunFilter, Version
+from stepwell.store.interface import (
+    EventFilter,
+    FoundEvents,
+    FoundRuns,
+    Relatives,
+    RowPayload,
+    RunContent,
+    RunCounts,
+    RunDetail,
+    RunFilter,
+    Version,
+)
 from stepwell.store.read import Reading
 
 T = TypeVar("T")
@@ -30,6 +41,18 @@ class Questions:
 
     async def runs_by_id(self, environment: EnvironmentId, ids: Sequence[RunId]) -> FoundRuns:
         return await self._ask(lambda: lists.runs_by_id(environment, ids))
+
+    async def find_events(self, which: EventFilter) -> FoundEvents:
+        return await self._ask(lambda: lists.find_events(which))
+
+    async def events_by_id(self, environment: EnvironmentId, ids: Sequence[EventId]) -> FoundEvents:
+        return await self._ask(lambda: lists.events_by_id(environment, ids))
+
+    async def run_contents(self, ids: Sequence[RunId]) -> tuple[int, Mapping[RunId, RunContent]]:
+        return await self._ask(lambda: lists.run_contents(ids))
+
+    async def event_bodies(self, ids: Sequence[EventId]) -> tuple[int, Mapping[EventId, bytes]]:
+        return await self._ask(lambda: lists.event_bodies(ids))
 
     async def count_runs(
         self,

@@ -567,6 +567,10 @@ class RunFilter(NamedTuple):
     queued_until: int | None = None
     delay_ms_max: int = DEBOUNCE_PERIOD_MS_MAX
     """How much later than its id a run may have been queued: its events were gathered meanwhile."""
+    needles: tuple[bytes, ...] = ()
+    """What the body of its event holds, all of it."""
+    scanned_max: int | None = None
+    """How many rows to look through, if not ``RUNS_SCANNED_MAX``."""
     before: str | None = None
     limit: int = 20
 
@@ -610,6 +614,34 @@ class EventFilter(NamedTuple):
     before: str | None = None
     limit: int = 20
     with_internal: bool = False
+    needles: tuple[bytes, ...] = ()
+    """What its body holds, all of it."""
+    scanned_max: int | None = None
+    """How many rows to look through, if not ``EVENTS_SCANNED_MAX``."""
+
+
+class CausedRun(NamedTuple):
+    """A run that an event started, or is in the batch of."""
+
+    id: RunId
+    function_id: FunctionId
+    status: RunStatus
+
+
+class FoundEvents(NamedTuple):
+    """A page of events without their bodies, with up to ``CAUSED_SHOWN_MAX`` runs of each."""
+
+    events: Sequence[Event]
+    runs: Mapping[EventId, Sequence[CausedRun]]
+    searched_to: EventId | None
+    """Set where the search was broken off after as many events as it may look at: the last of these."""
+
+
+class RunContent(NamedTuple):
+    """What a condition may look into."""
+
+    event: bytes
+    output: bytes | None
 
 
 class LogFilter(NamedTuple):
@@ -726,6 +758,22 @@ class Insight(Protocol):
 
     async def runs_by_id(self, environment: EnvironmentId, ids: Sequence[RunId]) -> FoundRuns:
         """Return some runs, newest first; ids that aren't there are left out."""
+        ...
+
+    async def find_events(self, which: EventFilter) -> FoundEvents:
+        """Return a page of events, newest first, without payloads."""
+        ...
+
+    async def events_by_id(self, environment: EnvironmentId, ids: Sequence[EventId]) -> FoundEvents:
+        """Return some events, newest first; ids that aren't there are left out."""
+        ...
+
+    async def run_contents(self, ids: Sequence[RunId]) -> tuple[int, Mapping[RunId, RunContent]]:
+        """Return the events and outputs of the first of some runs, as many as may be read at once, and how many."""
+        ...
+
+    async def event_bodies(self, ids: Sequence[EventId]) -> tuple[int, Mapping[EventId, bytes]]:
+        """Return the bodies of the first of some events, as many as may be read at once, and how many."""
         ...
 
     async def count_runs(

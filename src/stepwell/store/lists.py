@@ -7,26 +7,31 @@ the page says how far the search has got, and the next one goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from stepwell.engine.core.model import UNFINISHED, Event, Run, RunStatus
 from stepwell.limits import (
+    CAUSED_SHOWN_MAX,
     ERROR_SHOWN_BYTES_MAX,
+    EVENTS_SCANNED_MAX,
     MINUTE_MS,
     RARE_EVENTS_MAX,
     RUNS_SCANNED_MAX,
+    WHERE_BYTES_MAX,
 )
-from stepwell.protocol.ids import EventId, RunId, first_ulid
-from stepwell.store.interface import EventFilter, FoundRuns, RunFilter
+from stepwell.protocol.ids import EventId, FunctionId, RunId, first_ulid
+from stepwell.store.interface import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
 from stepwell.store.rows import EVENT_COLUMNS, RUN_COLUMNS, read_event, read_run
 
-Value: TypeAlias = str | int
+Value: TypeAlias = str | int | bytes
 
 _FUNCTIONS_MERGED_MAX: Final = 20  # streams of one list; of more functions, runs are looked for among all
-_ID_SKEW_MS: Final = 10 * MINUTE_MS  # between the time in an id and the time of its row, of different clocks
+_ID_SKEW_MS: Final = MINUTE_MS  # between the time in an id and the time of its row, of different clocks
+_EVENT_ID_SKEW_MS: Final = 10 * MINUTE_MS  # likewise: a sender that tries again keeps the id that it chose
+_EVENT_BRIEF_COLUMNS: Final = EVENT_COLUMNS.replace("body, original", "substr(body, 1, 0), null")
 BRIEF_COLUMNS: Final = RUN_COLUMNS.replace(
     " output,", f" case when status = 'failed' then substr(output, 1, {ERROR_SHOWN_BYTES_MAX}) end,"
 )
@@ -121,16 +126,15 @@ def _run_ids(which: RunFilter) -> Reading[tuple[list[RunId], RunId | None]]:
 
 def _walk(stream: _Stream, which: RunFilter) -> Reading[tuple[list[RunId], RunId | None]]:
     """Return the newest ids of a stream, and where the search ends if that isn't the end of the stream."""
-    terms = [*stream.found, *_ids_between(which, stream.key)]
-    floor: RunId | None = None
+    floor: list[Term] = []
     if stream.rest:
-        rows = yield _selection(stream.key, stream.walked, terms, f"limit 1 offset {RUNS_SCANNED_MAX - 1:d}")
-        if rows:
-            floor = RunId(rows[0][0])
-            terms.append(Term(f"{stream.key} >= ?", (floor,)))
-    terms += [*stream.joins, *stream.rest]
+        counted = [*stream.found, *_ids_between(which, stream.key, skew_ms=0)]
+        offset = (which.scanned_max or RUNS_SCANNED_MAX) - 1
+        rows = yield _selection(stream.key, stream.walked, counted, f"limit 1 offset {offset:d}")
+        floor = [Term(f"{stream.key} >= ?", (row[0],)) for row in rows]
+    terms = [*stream.found, *_ids_between(which, stream.key, skew_ms=_ID_SKEW_MS), *floor, *stream.joins, *stream.rest]
     rows = yield _selection(stream.key, stream.source, terms, f"limit {which.limit:d}")
-    return [RunId(row[0]) for row in rows], floor
+    return [RunId(row[0]) for row in rows], RunId(str(floor[0].values[0])) if floor else None
 
 
 def _selection(key: str, source: str, terms: Sequence[Term], limit: str) -> Text:
@@ -147,13 +151,13 @@ def _streams(which: RunFilter, of_event: Term | None, named: Term | None) -> Ite
     functions, statuses = which.function_ids, which.statuses
     of_functions = _one_of("run.function_id", functions) if functions is not None else None
     of_statuses = _in_status(statuses) if statuses else None
-    rest = _given(named, *_queued(which))
+    rest = _given(named, *_queued(which), *_holding(which))
     if of_event is not None:
         yield _Stream("run", (of_event, environment, *_given(of_functions, of_statuses), *rest), ())
     elif not statuses or RunStatus.COMPLETED in statuses:
         if functions is not None and len(functions) <= _FUNCTIONS_MERGED_MAX:
             for id in functions:
-                yield _Stream("run", (Term("run.function_id = ?", (id,)), environment), _given(of_statuses, *rest))
+                yield _Stream("run", (Term("run.function_id = ?", (id,)),), _given(of_statuses, *rest))
         else:
             yield _Stream("run", (environment,), _given(of_functions, of_statuses, *rest))
     else:
@@ -196,14 +200,21 @@ def _queued(which: RunFilter) -> Iterator[Term]:
         yield Term("run.queued_at < ?", (which.queued_until,))
 
 
-def _ids_between(which: RunFilter, key: str) -> Iterator[Term]:
+def _holding(which: RunFilter) -> Iterator[Term]:
+    if which.needles:
+        found = " and ".join(["instr(event.body, ?) > 0"] * len(which.needles))
+        # Of a batch, a condition looks at its first event.
+        yield Term(f"exists (select 1 from event where event.id = run.event_id and {found})", which.needles)  # noqa: S608
+
+
+def _ids_between(which: RunFilter, key: str, *, skew_ms: int) -> Iterator[Term]:
     """Bound a search by time, by what the ids tell of it."""
     if which.before is not None:
         yield Term(f"{key} < ?", (which.before,))
     if which.queued_from is not None:
-        yield Term(f"{key} >= ?", (first_ulid(which.queued_from - which.delay_ms_max - _ID_SKEW_MS),))
+        yield Term(f"{key} >= ?", (first_ulid(which.queued_from - which.delay_ms_max - skew_ms),))
     if which.queued_until is not None:
-        yield Term(f"{key} < ?", (first_ulid(which.queued_until + _ID_SKEW_MS),))
+        yield Term(f"{key} < ?", (first_ulid(which.queued_until + skew_ms),))
 
 
 def _of_event(id: str) -> Reading[Term]:
@@ -231,24 +242,117 @@ def _triggered_by(environment: str, name: str) -> Reading[tuple[Term, bool]]:
 
 def list_events(which: EventFilter) -> Reading[list[Event]]:
     """Return a page of events, newest first."""
-    where: list[str] = ["environment = ?"]
-    values: list[Value] = [which.environment]
-    if which.name is not None:
-        where.append("name = ?")
-        values.append(which.name)
-    if not which.with_internal:
-        where.append("is_internal = 0")
-    if which.received_from is not None:
-        where.append("received_at >= ?")
-        values.append(which.received_from)
-    if which.received_until is not None:
-        where.append("received_at < ?")
-        values.append(which.received_until)
-    if which.before is not None:
-        where.append("id < ?")
-        values.append(which.before)
+    ids, _ = yield from _event_ids(which)
+    return (yield from _events(ids, EVENT_COLUMNS))
+
+
+def find_events(which: EventFilter) -> Reading[FoundEvents]:
+    """Return a page of events, newest first, without payloads."""
+    ids, searched_to = yield from _event_ids(which)
+    events = yield from _events(ids, _EVENT_BRIEF_COLUMNS)
+    return FoundEvents(events, (yield from _caused(ids)), searched_to)
+
+
+def events_by_id(environment: str, ids: Sequence[EventId]) -> Reading[FoundEvents]:
+    """Return some events, newest first; ids that aren't there are left out."""
+    found = yield from _events(ids, _EVENT_BRIEF_COLUMNS)
+    events = [event for event in found if event.environment == environment]
+    return FoundEvents(events, (yield from _caused([event.id for event in events])), None)
+
+
+def _events(ids: Sequence[EventId], columns: str) -> Reading[list[Event]]:
+    if not ids:
+        return []
     rows = yield Text(
-        f"select {EVENT_COLUMNS} from event where {' and '.join(where)} order by id desc limit {which.limit:d}",  # noqa: S608
-        values,
+        f"select {columns} from event where id in ({_marks(ids)}) order by id desc",  # noqa: S608 - fixed pieces
+        ids,
     )
     return [read_event(row) for row in rows]
+
+
+def _event_ids(which: EventFilter) -> Reading[tuple[list[EventId], EventId | None]]:
+    """Return a page of ids, and how far the search got where it was broken off."""
+    found = [Term("environment = ?", (which.environment,))]
+    if which.name is not None:
+        found.append(Term("name = ?", (which.name,)))
+    rest: list[Term] = []
+    if which.received_from is not None:
+        rest.append(Term("received_at >= ?", (which.received_from,)))
+    if which.received_until is not None:
+        rest.append(Term("received_at < ?", (which.received_until,)))
+    if not which.with_internal:
+        rest.append(Term("is_internal = 0"))
+    rest += [Term("instr(body, ?) > 0", (needle,)) for needle in which.needles]
+    floor: list[Term] = []
+    if rest:
+        offset = (which.scanned_max or EVENTS_SCANNED_MAX) - 1
+        counted = [*found, *_event_ids_between(which, skew_ms=0)]
+        rows = yield _selection("id", "event", counted, f"limit 1 offset {offset:d}")
+        floor = [Term("id >= ?", (row[0],)) for row in rows]
+    terms = [*found, *_event_ids_between(which, skew_ms=_EVENT_ID_SKEW_MS), *floor, *rest]
+    rows = yield _selection("id", "event", terms, f"limit {which.limit:d}")
+    searched_to = EventId(str(floor[0].values[0])) if floor and len(rows) < which.limit else None
+    return [EventId(row[0]) for row in rows], searched_to
+
+
+def _event_ids_between(which: EventFilter, *, skew_ms: int) -> Iterator[Term]:
+    """Bound a search by time, by what the ids tell of it."""
+    if which.before is not None:
+        yield Term("id < ?", (which.before,))
+    if which.received_from is not None:
+        yield Term("id >= ?", (first_ulid(which.received_from - skew_ms),))
+    if which.received_until is not None:
+        yield Term("id < ?", (first_ulid(which.received_until + skew_ms),))
+
+
+def _caused(ids: Sequence[EventId]) -> Reading[dict[EventId, list[CausedRun]]]:
+    """Return the first runs of each event."""
+    if not ids:
+        return {}
+    rows = yield Text(
+        "select event_id, id, function_id, status from ("  # noqa: S608 - fixed pieces
+        "select caused.*, row_number() over (partition by caused.event_id order by caused.id) as place from ("
+        f"select event_id, id, function_id, status from run where event_id in ({_marks(ids)})"
+        " union select gathered.event_id, run.id, run.function_id, run.status from gathered"
+        f" join run on run.id = gathered.run_id where gathered.event_id in ({_marks(ids)})"
+        f") as caused) as placed where place <= {CAUSED_SHOWN_MAX:d} order by event_id, id",
+        (*ids, *ids),
+    )
+    found: dict[EventId, list[CausedRun]] = {}
+    for event_id, id, function_id, status in rows:
+        found.setdefault(EventId(event_id), []).append(CausedRun(RunId(id), FunctionId(function_id), RunStatus(status)))
+    return found
+
+
+def run_contents(ids: Sequence[RunId]) -> Reading[tuple[int, dict[RunId, RunContent]]]:
+    """Return the contents of the first of some runs, up to a number of bytes."""
+    rows = yield Text(
+        "select run.id, length(event.body) + coalesce(length(run.output), 0) from run"  # noqa: S608 - fixed pieces
+        f" join event on event.id = run.event_id where run.id in ({_marks(ids)})",
+        ids,
+    )
+    first = _readable(ids, {row[0]: row[1] for row in rows})
+    rows = yield Text(
+        "select run.id, event.body, run.output from run join event on event.id = run.event_id"  # noqa: S608
+        f" where run.id in ({_marks(first)})",
+        first,
+    )
+    return len(first), {RunId(row[0]): RunContent(row[1], row[2]) for row in rows}
+
+
+def event_bodies(ids: Sequence[EventId]) -> Reading[tuple[int, dict[EventId, bytes]]]:
+    """Return the bodies of the first of some events, up to a number of bytes."""
+    rows = yield Text(f"select id, length(body) from event where id in ({_marks(ids)})", ids)  # noqa: S608
+    first = _readable(ids, {row[0]: row[1] for row in rows})
+    rows = yield Text(f"select id, body from event where id in ({_marks(first)})", first)  # noqa: S608 - fixed pieces
+    return len(first), {EventId(row[0]): row[1] for row in rows}
+
+
+def _readable(ids: Sequence[str], sizes: Mapping[str, int]) -> Sequence[str]:
+    """Return the first of some ids that have ``WHERE_BYTES_MAX`` together, or the first alone."""
+    total = 0
+    for number, id in enumerate(ids):
+        total += sizes.get(id, 0)
+        if total > WHERE_BYTES_MAX and number:
+            return ids[:number]
+    return ids

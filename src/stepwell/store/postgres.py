@@ -69,7 +69,6 @@ from stepwell.store.url import shown_url
 T = TypeVar("T")
 
 _CONFLICT_TRIES_MAX: Final = 5
-_ASK: Final = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}"
 _BEAT_SHARE: Final = 0.4  # of the take-over time: a second beat must have its chance before the others lose patience
 
 
@@ -337,10 +336,11 @@ class PostgresStore:
             except asyncpg.QueryCanceledError as error:
                 raise QueryTimeout.after(READ_S_MAX) from error
 
+        limit = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}"
         async with self._asking:
             try:
                 return await self._transact(
-                    self._readers, work, mode=f" isolation level repeatable read read only{_ASK}"
+                    self._readers, work, mode=f" isolation level repeatable read read only{limit}"
                 )
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 raise StoreError(f"the database can't be read: {error}") from error

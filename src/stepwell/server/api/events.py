@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from stepwell.engine.core.model import Event
+from stepwell.engine.core.model import Event, RunStatus
 from stepwell.errors import EventError
 from stepwell.limits import EVENTS_PER_REQUEST_MAX, INGEST_BODY_BYTES_MAX
 from stepwell.protocol.duration import time_text
-from stepwell.protocol.ids import EventId
+from stepwell.protocol.ids import EventId, ulid_ms
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, absent, decode_body
+from stepwell.server.api.filters import Ids, read_ids
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.api.search import search_events
+from stepwell.server.api.where import EVENT_NAMES, read_where
 from stepwell.server.context import ApiError, Context
 from stepwell.server.ingest import read_events
-from stepwell.store.interface import EventFilter
+from stepwell.store.interface import CausedRun, EventFilter, FoundEvents
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +58,8 @@ class TakenEvents(msgspec.Struct, frozen=True):
     events: list[TakenEvent]
 
 
-class EventSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An event without its payload. ``id`` is the server's, ``event_id`` the sender's (or the same)."""
+class EventFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event is. ``id`` is the server's, ``event_id`` the sender's (or the same)."""
 
     id: str
     event_id: str
@@ -65,7 +69,21 @@ class EventSummary(msgspec.Struct, frozen=True, kw_only=True):
     is_internal: bool
 
 
-class EventView(EventSummary, frozen=True, kw_only=True):
+class CausedRunView(msgspec.Struct, frozen=True):
+    """A run that an event started, or is in the batch of."""
+
+    id: str
+    function: str
+    status: RunStatus
+
+
+class EventSummary(EventFacts, frozen=True, kw_only=True):
+    """An event without its payload, with its first 10 runs."""
+
+    runs: list[CausedRunView]
+
+
+class EventView(EventFacts, frozen=True, kw_only=True):
     """An event as it was sent."""
 
     data: msgspec.Raw
@@ -79,12 +97,17 @@ class EventPage(msgspec.Struct, frozen=True):
 
     items: list[EventSummary]
     next_cursor: str | None
+    searched_until: str | None = None
+    """Set where the search was broken off before the page was full: down to this time it has looked. The next page goes
+    on from there."""
 
 
 class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which events to list."""
 
     name: str | None = None
+    ids: Ids = None
+    where: Annotated[str | None, msgspec.Meta(description="CEL over event; or `data.user_id = 42`.")] = None
     received_after: Instant = None
     received_before: Instant = None
     internal: Annotated[bool, msgspec.Meta(description="With those that the server itself sends.")] = False
@@ -147,20 +170,35 @@ async def send_events(call: Call[Nothing, bytes]) -> TakenEvents:
 
 async def list_events(call: Call[EventsQuery, Nothing]) -> EventPage:
     """List events, newest first."""
-    query = call.query
-    events = await call.context.engine.store.list_events(
-        EventFilter(
-            environment=call.context.engine.environment,
-            name=query.name,
-            received_from=read_instant(query.received_after, "received_after"),
-            received_until=read_instant(query.received_before, "received_before"),
-            before=read_cursor(query.cursor),
-            limit=query.limit + 1,
-            with_internal=query.internal,
-        )
+    query, context = call.query, call.context
+    engine = context.engine
+    if query.ids is not None:
+        ids = [EventId(id) for id in read_ids(query.ids)]
+        return _page(context, await engine.store.insight.events_by_id(engine.environment, ids), limit=len(ids))
+    which = EventFilter(
+        environment=engine.environment,
+        name=query.name,
+        received_from=read_instant(query.received_after, "received_after"),
+        received_until=read_instant(query.received_before, "received_before"),
+        before=read_cursor(query.cursor),
+        limit=query.limit + 1,
+        with_internal=query.internal,
     )
-    page = events[: query.limit]
-    return EventPage([_summary(event) for event in page], page[-1].id if len(events) > len(page) else None)
+    where = read_where(query.where, EVENT_NAMES)
+    if where is not None:
+        found = await search_events(context, which, where)
+    else:
+        found = await engine.store.insight.find_events(which)
+    return _page(context, found, limit=query.limit)
+
+
+def _page(context: Context, found: FoundEvents, *, limit: int) -> EventPage:
+    events = found.events[:limit]
+    items = [_summary(context, event, found.runs.get(event.id, ())) for event in events]
+    if len(found.events) > limit:
+        return EventPage(items, events[-1].id)
+    searched_to = found.searched_to
+    return EventPage(items, searched_to, time_text(ulid_ms(searched_to)) if searched_to is not None else None)
 
 
 async def show_event(call: Call[Nothing, Nothing]) -> EventView:
@@ -194,7 +232,7 @@ def event_view(event: Event) -> EventView:
     )
 
 
-def _summary(event: Event) -> EventSummary:
+def _summary(context: Context, event: Event, runs: Sequence[CausedRun]) -> EventSummary:
     return EventSummary(
         id=event.id,
         event_id=event.event_id,
@@ -202,6 +240,7 @@ def _summary(event: Event) -> EventSummary:
         ts=time_text(event.ts),
         received_at=time_text(event.received_at),
         is_internal=event.is_internal,
+        runs=[CausedRunView(run.id, context.engine.registry.by_id[run.function_id].slug, run.status) for run in runs],
     )
 
 

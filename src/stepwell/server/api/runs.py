@@ -15,8 +15,10 @@ from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import EventView, event_view, find_event
 from stepwell.server.api.filters import Ids, Statuses, function_ids, gathering_ms_max, read_ids, read_statuses
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.api.search import search_runs
 from stepwell.server.api.standing import find_standing
 from stepwell.server.api.timeline import TimelineRow, payloads, timeline
+from stepwell.server.api.where import RUN_NAMES, read_where
 from stepwell.server.context import ApiError, Context
 from stepwell.server.failure import Failure, error_line, read_failure
 from stepwell.store.interface import FoundRuns, Relative, RunDetail, RunFilter
@@ -145,6 +147,10 @@ class RunsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     app: str | None = None
     status: Statuses = None
     ids: Ids = None
+    where: Annotated[
+        str | None,
+        msgspec.Meta(description="CEL over event, run, output and error; or `data.user_id = 42`, `error: some text`."),
+    ] = None
     event_id: Annotated[str | None, msgspec.Meta(description="The server's id of the event.")] = None
     event_name: str | None = None
     queued_after: Instant = None
@@ -213,7 +219,12 @@ async def list_runs(call: Call[RunsQuery, Nothing]) -> RunPage:
         before=read_cursor(query.cursor),
         limit=query.limit + 1,
     )
-    return _page(context, await engine.store.insight.find_runs(which), apps, limit=query.limit)
+    where = read_where(query.where, RUN_NAMES)
+    if where is not None:
+        found = await search_runs(context, which, where, apps)
+    else:
+        found = await engine.store.insight.find_runs(which)
+    return _page(context, found, apps, limit=query.limit)
 
 
 def _page(context: Context, found: FoundRuns, apps: dict[AppId, str], *, limit: int) -> RunPage:

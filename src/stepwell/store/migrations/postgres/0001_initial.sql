@@ -6,6 +6,11 @@
 -- compared with < and >, and a library update of the machine can't break an index. Instants are bigint milliseconds,
 -- flags are smallint, payloads are bytea: no driver or session setting changes what is read.
 
+-- What SQLite has by itself: the place, from 1, of some bytes in others.
+create function instr(whole bytea, piece bytea) returns integer
+language sql immutable strict parallel safe
+as 'select position(piece in whole)';
+
 create table environment (
   id text collate "C" primary key,
   name text collate "C" not null unique,
@@ -135,9 +140,9 @@ create index run_function on run (function_id, id);
 create index run_parent on run (parent_run_id) where parent_run_id is not null;
 -- Few runs haven't ended. It is written when a run begins and when it ends; a step never touches it.
 create index run_open on run (id) where ended_at is null;
-create index run_failed on run (environment, id, function_id) where status = 'failed';
-create index run_cancelled on run (environment, id, function_id) where status = 'cancelled';
-create index run_skipped on run (environment, id, function_id) where status = 'skipped';
+create index run_failed on run (environment, id, function_id, status) where status = 'failed';
+create index run_cancelled on run (environment, id, function_id, status) where status = 'cancelled';
+create index run_skipped on run (environment, id, function_id, status) where status = 'skipped';
 -- What is counted over time, without a look at the runs themselves. It is written once, when a run ends.
 create index run_ended on run (environment, ended_at, status, function_id, started_at, queued_at)
   where ended_at is not null;

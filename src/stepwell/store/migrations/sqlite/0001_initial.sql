@@ -132,9 +132,9 @@ create index run_parent on run (parent_run_id) where parent_run_id is not null;
 -- Few runs haven't ended. It is written when a run begins and when it ends; a step never touches it.
 create index run_open on run (id) where ended_at is null;
 -- Runs that went wrong are few, and looked for. Each index holds one final status, so a step never touches it.
-create index run_failed on run (environment, id, function_id) where status = 'failed';
-create index run_cancelled on run (environment, id, function_id) where status = 'cancelled';
-create index run_skipped on run (environment, id, function_id) where status = 'skipped';
+create index run_failed on run (environment, id, function_id, status) where status = 'failed';
+create index run_cancelled on run (environment, id, function_id, status) where status = 'cancelled';
+create index run_skipped on run (environment, id, function_id, status) where status = 'skipped';
 -- What is counted over time, without a look at the runs themselves. It is written once, when a run ends.
 create index run_ended on run (environment, ended_at, status, function_id, started_at, queued_at)
   where ended_at is not null;
