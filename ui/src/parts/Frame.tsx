@@ -6,6 +6,7 @@ import s from "./Frame.module.css";
 import { LiveDot } from "./LiveDot";
 import { LogOut } from "./LogOut";
 import { ThemeSwitch } from "./ThemeSwitch";
+import { Toasts } from "./toast";
 
 const PLACES = [
   { to: "/runs", name: "Runs", Icon: List },
@@ -55,6 +56,7 @@ export function Frame() {
       <main id="main" className={s.main} tabIndex={-1}>
         <Outlet />
       </main>
+      <Toasts />
     </div>
   );
 }
