@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class GatedApp:
             step = current_step()
             execution = Body(run.id, step.name, step.attempt, event.data.get("n", 0))
             self.bodies.append(execution)
+            logging.getLogger("gated").warning("%s begins", step.name, extra={"n": execution.number})
             if is_held:
                 await asyncio.wait_for(execution.gate.wait(), _GATE_S)
             execution.ended_at = time.monotonic()

@@ -19,6 +19,8 @@ EVENT_ID_SEED: Final = "X-Inngest-Event-Id-Seed"
 RUN_ID: Final = "X-Run-ID"
 REQUEST_ID: Final = "X-Request-ID"
 STEP_ID: Final = "X-Inngest-Step-ID"
+STEPWELL: Final = "X-Stepwell-Version"
+"""Only our server sends it: with its calls our SDK knows that it takes lines."""
 FORCE_STEP_PLAN: Final = "X-Inngest-Force-Step-Plan"
 
 ANSWERED: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import logging
 import os
@@ -13,6 +14,7 @@ from stepwell.limits import FUNCTIONS_PER_APP_MAX, RETRIES_DEFAULT
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import Duration
 from stepwell.sdk.client import Client
+from stepwell.sdk.courier import Courier
 from stepwell.sdk.current import replayed_function
 from stepwell.sdk.event import Sendable, sendables
 from stepwell.sdk.flow import (
@@ -71,6 +73,8 @@ class Stepwell:
         logger: logging.Logger | None = None,
         checkpoint: bool = True,
         max_runtime: Duration = MAX_RUNTIME_S,
+        capture_logs: bool | None = None,
+        capture_prints: bool | None = None,
     ) -> None:
         """Make an app. What isn't given is read from ``STEPWELL_…``, then ``INNGEST_…`` environment variables.
 
@@ -78,7 +82,8 @@ class Stepwell:
         production; ``serve_origin`` and ``serve_path`` replace what the app thinks its own URL is, behind a proxy say;
         ``logger`` is what handlers get as ``logger``. With ``checkpoint`` a call goes on after a step, once the server has
         it on disk, for up to ``max_runtime`` (``"10s"``, seconds, or a timedelta; a step isn't broken off). Then the server
-        calls again.
+        calls again. What handlers and steps log and print is shown with their runs, unless ``capture_logs``
+        (``STEPWELL_CAPTURE_LOGS``) or ``capture_prints`` (``STEPWELL_CAPTURE_PRINTS``) is False.
         Raises ``FunctionConfigError`` for an ``app_id`` that can't stand in a URL, ``ConfigError`` for wrong settings.
         """
         self.id = check_id("an app", app_id)
@@ -92,11 +97,14 @@ class Stepwell:
             is_dev=is_dev,
             serve_origin=serve_origin,
             serve_path=serve_path,
+            capture_logs=capture_logs,
+            capture_prints=capture_prints,
         )
         self.logger = logger or logging.getLogger(f"stepwell.{app_id}")
         self.checkpoint = checkpoint
         self.max_runtime_ms = runtime_ms(max_runtime, f"app {app_id!r}")
         self.client = Client(self.settings)
+        self.courier = Courier(self.client)
         self.handler = Handler(self)
         self._functions: dict[str, Function[Any]] = {}
 
@@ -263,11 +271,13 @@ class Stepwell:
         return WsgiApp(self.handler)
 
     async def aclose(self) -> None:
-        """Close the connections that sending has opened. Sending again opens new ones."""
+        """Send the last lines of runs, and close the connections that sending has opened. Sending again opens new ones."""
+        await asyncio.to_thread(self.courier.leave)
         await self.client.aclose()
 
     def close(self) -> None:
-        """Close the connections that sync sending has opened. Sending again opens new ones."""
+        """Send the last lines of runs, and close the connections that sync sending has opened. Sending opens new ones."""
+        self.courier.leave()
         self.client.close()
 
 

@@ -8,6 +8,7 @@ requests and run code.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -24,6 +25,7 @@ from stepwell.protocol.canonical import NotJson, canonical
 from stepwell.protocol.ops import OpCode
 from stepwell.protocol.signature import sign, verify
 from stepwell.sdk.assignment import Assignment, target_of
+from stepwell.sdk.capture import install
 from stepwell.sdk.checkpoint import Checkpoints, Pause, StaleDispatchError
 from stepwell.sdk.client import Incoming, Outgoing, with_fallback_key
 from stepwell.sdk.event import Event, from_call
@@ -46,6 +48,7 @@ from stepwell.sdk.step import Step
 from stepwell.sdk.step_sync import SyncStep
 from stepwell.sdk.threads import in_loop, in_thread, wait, wait_in
 from stepwell.sdk.version import SDK
+from stepwell.sdk.writing import WRITER, Writer
 
 if TYPE_CHECKING:
     from stepwell.sdk.app import Stepwell
@@ -72,6 +75,8 @@ class Execution(msgspec.Struct, frozen=True):
     events: list[Event]
     key: str | None
     checkpoints: Checkpoints | None = None
+    writer: Writer | None = None
+    """Passes on what the code logs, where the server takes that."""
 
 
 Work: TypeAlias = Generator[Outgoing, Incoming, Reply | Execution]
@@ -95,7 +100,8 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            result = self._reply(await self._execute(result), result)
+            with _writing(result.writer):
+                result = self._reply(await self._execute(result), result)
         return self._response(result, request)
 
     def handle_sync(self, request: Request) -> Response:
@@ -108,13 +114,14 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            if result.function.is_async:
-                outcome = in_loop(self._execute(result))
-            else:
-                outcome = self._execute_sync(
-                    result, SyncReplay(result.assignment, result.memo, wait, result.checkpoints)
-                )
-            result = self._reply(outcome, result)
+            with _writing(result.writer):
+                if result.function.is_async:
+                    outcome = in_loop(self._execute(result))
+                else:
+                    outcome = self._execute_sync(
+                        result, SyncReplay(result.assignment, result.memo, wait, result.checkpoints)
+                    )
+                result = self._reply(outcome, result)
         return self._response(result, request)
 
     def _work(self, request: Request) -> Work:
@@ -263,7 +270,24 @@ class Handler:
             plans_only=ctx.disable_immediate_execution,
         )
         checkpoints = self._checkpoints(function, assignment, ctx)
-        return Execution(function, assignment, memo, [from_call(event) for event in events], key, checkpoints)
+        writer = self._writer(request, assignment, memo, ctx)
+        return Execution(function, assignment, memo, [from_call(event) for event in events], key, checkpoints, writer)
+
+    def _writer(self, request: Request, assignment: Assignment, memo: Memo, context: CallContext) -> Writer | None:
+        """Return what takes the lines of this call: where the server is one of ours, which takes lines."""
+        settings = self._app.settings
+        captures = settings.captures_logs or settings.captures_prints
+        if not captures or request.header(headers.STEPWELL) is None or settings.api_origin is None:
+            return None
+        install(logs=settings.captures_logs, prints=settings.captures_prints)
+        return Writer(
+            self._app.courier,
+            assignment,
+            memo,
+            attempt_id=context.request_id.removeprefix(f"{context.run_id}."),
+            takes_logs=settings.captures_logs,
+            takes_prints=settings.captures_prints,
+        )
 
     def _checkpoints(self, function: Function[Any], assignment: Assignment, context: CallContext) -> Checkpoints | None:
         """Return what lets this call go on after a step, where that is allowed and possible (protocol 7.1, 7.3)."""
@@ -347,6 +371,20 @@ class Handler:
         if reply.key is not None and not settings.is_dev:
             found[headers.SIGNATURE] = sign(reply.key, reply.body, int(self._now_s()))
         return Response(reply.status, found | reply.headers, reply.body)
+
+
+@contextlib.contextmanager
+def _writing(writer: Writer | None) -> Generator[None]:
+    """Pass on what is logged and printed within."""
+    if writer is None:
+        yield
+        return
+    token = WRITER.set(writer)
+    try:
+        yield
+    finally:
+        WRITER.reset(token)
+        writer.close()
 
 
 def _retry_headers(error: BaseException) -> dict[str, str]:

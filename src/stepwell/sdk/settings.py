@@ -31,6 +31,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     serve_origin: str | None
     serve_path: str | None
     has_in_band_sync: bool
+    captures_logs: bool = True
+    """What user code logs while it works on a run is sent to the server."""
+    captures_prints: bool = True
+    """And what it prints."""
 
     @property
     def mode(self) -> str:
@@ -66,6 +70,8 @@ def read_settings(
     signing_key_fallback: str | None = None,
     env: str | None = None,
     is_dev: bool | None = None,
+    capture_logs: bool | None = None,
+    capture_prints: bool | None = None,
     serve_origin: str | None = None,
     serve_path: str | None = None,
 ) -> Settings:
@@ -98,12 +104,18 @@ def read_settings(
         env=env or read("ENV"),
         serve_origin=_origin(serve_origin or read("SERVE_ORIGIN", "SERVE_HOST")),
         serve_path=serve_path or read("SERVE_PATH"),
+        captures_logs=_is_on(capture_logs, read("CAPTURE_LOGS")),
+        captures_prints=_is_on(capture_prints, read("CAPTURE_PRINTS")),
         has_in_band_sync=(read("ALLOW_IN_BAND_SYNC") or "1").lower() not in _FALSE,
     )
     if not is_dev:
         for key in settings.signing_keys:
             hashed_key(key)
     return settings
+
+
+def _is_on(given: bool | None, text: str | None) -> bool:
+    return given if given is not None else (text or "1").lower() not in _FALSE
 
 
 def _origin(url: str | None) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Final
 
 from stepwell.engine.clock import real_ms
@@ -29,7 +30,10 @@ _IDLE_S: Final = 4
 closed could not be told from one that broke in the middle, and would count as a failed attempt."""
 
 _FOLLOWED: Final = (307, 308)
-_FIELDS: Final = f"Content-Type: application/json\r\nUser-Agent: Inngest\r\n{names.REQ_VERSION}: "
+_VERSION: Final = version("stepwell")
+_FIELDS: Final = (
+    f"Content-Type: application/json\r\nUser-Agent: Inngest\r\n{names.STEPWELL}: {_VERSION}\r\n{names.REQ_VERSION}: "
+)
 
 
 class HttpTransport:

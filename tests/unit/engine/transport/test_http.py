@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import pytest
 
@@ -66,6 +67,7 @@ async def test_a_call_is_the_request_of_the_protocol(transport: HttpTransport) -
         "Host": f"127.0.0.1:{peer.port}",
         "Content-Type": "application/json",
         "User-Agent": "Inngest",
+        "X-Stepwell-Version": version("stepwell"),
         "X-Inngest-Req-Version": "-1",
         "X-Run-ID": "run",
         "X-Request-ID": "request",
