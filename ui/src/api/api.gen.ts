@@ -21,12 +21,13 @@ export interface AppView {
   is_archived: boolean;
 }
 
-/** What changed since the message before. ``is_partial``: more than is said here, so that all must be read again. */
+/** What changed since the message before. */
 export interface Changes {
-  runs?: RunChange[];
-  events?: string[];
-  functions?: boolean;
-  is_partial?: boolean;
+  runs: RunChange[];
+  events: string[];
+  functions: boolean;
+  logs: LogLineView[];
+  is_partial: boolean;
 }
 
 /** The run that a step waits for. */
