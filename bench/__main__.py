@@ -6,6 +6,7 @@
     ./dev bench --db postgres               on a private PostgreSQL, a database each; with replicas and statements
     ./dev bench blocked waits resolve       waits and flow control under load
     ./dev bench --db postgres replicas --replicas 1,2
+    ./dev bench pages                       what open pages of the dashboard cost, and how soon they hear
 
 Both servers run at once but only one is measured at a time, in turns, so that a noisy machine is noisy for both. The
 floor server does the least that a durable server can do (``yardstick/floor_server.py``): the ratio says what the rest
@@ -27,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import flow, replicas
+from bench import flow, pages, replicas
 from bench.server import YARDSTICK, Server, floor, idle, stepwell
 from bench.statements import LOG_SETTINGS, counted
 from tests.postgres import Postgres, system, wheel
@@ -102,6 +103,9 @@ WORKLOADS: Final = {
         has_floor=False,
     ),
 }
+PAGES: Final = "pages"
+BESIDE_PAGES: Final = Workload(("steps3", "--n", "5000"), ())
+"""Long enough for pages to read what they show several times."""
 POSTGRES_WORKLOADS: Final = ("statements", "replicas")
 STATEMENT_LOADS: Final = (
     ("many runs at once", ("steps3", "--n", "500"), 3 * 500),
@@ -195,6 +199,15 @@ def main() -> int:
         cases = [workload for workload in options.workloads if workload in flow.CASES]
         if cases:
             flow.report(create_database, folder, cases, is_signed=options.signed)
+        if PAGES in options.workloads:
+            pages.report(
+                create_database,
+                folder,
+                lambda server: measure(server, BESIDE_PAGES)[0]["steps_per_s"],
+                rounds=options.rounds,
+                is_signed=options.signed,
+                is_shared=postgres is not None,
+            )
         if postgres is not None and "statements" in options.workloads:
             db = create_database("statements")
             with stepwell(db, folder, is_signed=options.signed) as ours:
@@ -223,7 +236,7 @@ class Options(argparse.Namespace):
 
 def parsed() -> Options:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    known = [*WORKLOADS, *flow.CASES, *POSTGRES_WORKLOADS]
+    known = [*WORKLOADS, *flow.CASES, PAGES, *POSTGRES_WORKLOADS]
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(known)}; default all")
     parser.add_argument("--db", choices=("sqlite", "postgres"), default="sqlite", help="default sqlite")
     parser.add_argument("--rounds", type=int, default=5)
@@ -237,7 +250,7 @@ def parsed() -> Options:
     )
     parser.add_argument("--texts", action="store_true", help="show which statements were counted")
     options = parser.parse_args(namespace=Options())
-    possible = known if options.db == "postgres" else [*WORKLOADS, *flow.CASES]
+    possible = known if options.db == "postgres" else [*WORKLOADS, *flow.CASES, PAGES]
     options.workloads = options.workloads or possible
     unknown = sorted(set(options.workloads) - set(possible))
     if unknown:

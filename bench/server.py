@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 YARDSTICK: Final = Path(__file__).parent / "yardstick"
 SIGNING_KEY: Final = "signkey-bench-" + "ab" * 32
 EVENT_KEY: Final = "bench-event-key"
-_API_TOKEN: Final = "bench-api-token"
+API_TOKEN: Final = "bench-api-token"
 _START_S: Final = 30
 _STOP_S: Final = 15
 _LOG_CHARS_MAX: Final = 2000
@@ -47,7 +47,7 @@ def stepwell(db: str, folder: Path, *flags: str, is_signed: bool = False, name: 
     command = [sys.executable, "-m", "stepwell.cli.main"]
     arguments: tuple[str, ...] = ()
     if is_signed:
-        command += ["start", "--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY, "--api-token", _API_TOKEN]
+        command += ["start", "--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY, "--api-token", API_TOKEN]
         arguments = ("--signing-key", SIGNING_KEY, "--event-key", EVENT_KEY)
     else:
         command += ["dev", "--no-discovery"]
