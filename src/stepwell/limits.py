@@ -146,6 +146,22 @@ LOG_NAME_CHARS_MAX: Final = 256  # of a logger, a span
 LOG_PAGE_ROWS_MAX: Final = 500
 LOG_TEXT_CHARS_MAX: Final = 200  # that somebody searches for
 
+# Who may come in.
+PASSWORD_CHARS_MIN: Final = 10
+PASSWORD_CHARS_MAX: Final = 1_024
+SETUP_LINK_MS: Final = DAY_MS  # how long a set-up link is good
+SESSION_MS: Final = 30 * DAY_MS  # since the session was last used
+SESSION_RENEWAL_MS: Final = DAY_MS  # so often at most a session that is in use is written
+SESSIONS_MAX: Final = 100  # then the one that ends soonest goes
+API_TOKENS_MAX: Final = 100
+API_TOKEN_NAME_CHARS_MAX: Final = 100
+API_TOKEN_USE_MS: Final = HOUR_MS  # how precisely one knows when a token was last used
+CREDENTIALS_KEPT_S: Final = 5.0  # so long another replica takes what was revoked
+CREDENTIALS_UNKNOWN_S: Final = 1.0  # between looks for a session or a token that isn't known
+LOGINS_WINDOW_S: Final = 60.0  # of failed attempts to log in, or to set up, at one replica:
+LOGINS_PER_ADDRESS_MAX: Final = 5
+LOGINS_MAX: Final = 20
+
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
 

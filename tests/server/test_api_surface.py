@@ -48,9 +48,15 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/runs/{id}/rerun", "POST"),
         ("/api/runs/{id}/rows/{row}", "GET"),
         ("/api/runs/{id}/timeline", "GET"),
+        ("/api/session", "DELETE"),
         ("/api/session", "GET"),
+        ("/api/session", "POST"),
+        ("/api/setup", "POST"),
         ("/api/skip", "POST"),
         ("/api/stream", "GET"),
+        ("/api/tokens", "GET"),
+        ("/api/tokens", "POST"),
+        ("/api/tokens/{id}", "DELETE"),
     }
 
 

@@ -33,6 +33,7 @@ from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import ReplicaId, RunId, step_hash
 from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import read_sync
+from stepwell.server.access import Access
 from stepwell.server.context import Context
 from stepwell.server.live.hub import Hub
 from stepwell.server.live.others import OtherReplicas
@@ -175,7 +176,8 @@ async def running(
     )
     hub.meet(OtherReplicas(engine))
     metrics.read(engine, lambda: hub.page_count)
-    made = Context(settings=settings, engine=engine, hub=hub, metrics=metrics, **context)
+    access = Access(engine.store, clock, settings.api_tokens)
+    made = Context(settings=settings, engine=engine, hub=hub, metrics=metrics, access=access, **context)
     await engine.start()
     transport = httpx2.ASGITransport(app=make_app(made))
     try:

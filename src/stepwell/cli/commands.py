@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from stepwell.cli import apps, doctor, events, functions, migrate, runs, serve
+from stepwell.cli import account, apps, doctor, events, functions, migrate, runs, serve
 
 app = typer.Typer(
     name="stepwell",
@@ -28,6 +28,7 @@ app.add_typer(apps.app, name="apps")
 app.command("doctor")(doctor.doctor)
 app.command("skip")(serve.skip)
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(account.app, name="account")
 
 
 @app.command("version")

@@ -119,6 +119,9 @@ def start(
     api_token: Annotated[
         list[str] | None, option("--api-token", metavar="TOKEN", text="Lets users of the API in; may be repeated.")
     ] = None,
+    insecure_login: Annotated[
+        bool, option("--insecure-login", text="Let people log in over plain http from other machines.")
+    ] = False,
     sdk_url: SdkUrls = None,
     host: Host = "127.0.0.1",
     port: Port = 8288,
@@ -165,6 +168,7 @@ def start(
         "signing_key_fallback": signing_key_fallback or None,
         "event_keys": tuple(event_key or ()),
         "api_tokens": tuple(api_token or ()),
+        "is_login_insecure": insecure_login,
         "is_discovery_on": False,
         "is_polling_on": poll_interval > 0,
         "is_migrating": migrate,

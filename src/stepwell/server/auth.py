@@ -1,6 +1,7 @@
 """Who may use what.
 
-- ``start``: ``/api`` answers only with an API token; what SDKs call needs the signing key (protocol 5.4).
+- ``start``: ``/api`` and ``/metrics`` answer only with an API token, or in a session, and there, where something is
+  done, only to a page of this server; what SDKs call needs the signing key (protocol 5.4).
 - ``dev``: no keys, so that nothing stands between a developer and their first event. What stands guard instead is the
   browser: a page from elsewhere must not read or drive this server. ``Host`` must be a name that no foreign DNS record
   can lead here (rebinding), ``Origin`` one of this machine's (cross-site requests).
@@ -8,23 +9,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import socket
-from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stepwell.errors import StoreError
 from stepwell.protocol.signature import is_bearer_of
+from stepwell.server.access import Access
 from stepwell.server.context import ApiError, Context, error_response
+from stepwell.server.cookie import headers_of, host_name, session_cookie, session_token
 from stepwell.server.settings import Settings
 
 _DOCKER_HOST: Final = "host.docker.internal"
-_OPEN_API: Final = frozenset(("/api/session",))
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+_OPEN_API: Final = frozenset(("/api/session", "/api/setup"))
 """Where one asks who one is, and comes in."""
 _IS_KNOWN: Final = "stepwell.is_known"
 _OPEN_PATHS: Final = ("/e/", "/health", "/ready")
@@ -34,58 +36,87 @@ _OPEN_PATHS: Final = ("/e/", "/health", "/ready")
 class ApiGuard:
     """Lets through what may go on, and answers the rest with 401 or 403."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
         self._app = app
         self._is_dev = settings.is_dev
-        self._token_digests = [_digest(token.encode()) for token in settings.api_tokens]
+        self._access = access
         self._own_names = frozenset((settings.host.lower(), socket.gethostname().lower(), _DOCKER_HOST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        cookie: str | None = None
         if scope["type"] == "http" and not scope["path"].startswith(_OPEN_PATHS):
-            error = self._refusal(scope)
-            if error is not None:
+            try:
+                cookie = await self._admit(scope)
+            except ApiError as error:
                 await _refuse(error, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+            except StoreError as error:
+                refusal = ApiError(503, error.code, f"the database can't be asked who this is, try again: {error}")
+                await _refuse(refusal, scope, receive, send)
+                return
+        await self._app(scope, receive, send if cookie is None else _sending(cookie, send))
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
+    async def _admit(self, scope: Scope) -> str | None:
+        """Let a request in, and return a cookie that its answer takes along. Raises ``ApiError``, ``StoreError``."""
+        scope[_IS_KNOWN] = self._is_dev
         if self._is_dev:
-            scope[_IS_KNOWN] = True
-            return self._foreign(scope)
-        path: str = scope["path"]
-        if path in ("/api", "/metrics") or path.startswith("/api/"):
-            error = self._unauthorized(scope)
-            scope[_IS_KNOWN] = error is None
-            return error if path not in _OPEN_API else None
-        return None
-
-    def _unauthorized(self, scope: Scope) -> ApiError | None:
-        given = _headers(scope, b"authorization")
-        if not given:
-            return ApiError(401, "unauthorized", "the API needs a token: Authorization: Bearer <API token>")
-        scheme, _, token = given[0].partition(" ")
-        digest = _digest(token.strip().encode("latin-1"))
-        # A sum, not any(): each token is compared, whichever fits.
-        is_known = sum(hmac.compare_digest(digest, known) for known in self._token_digests) > 0
-        if scheme.lower() == "bearer" and is_known and len(given) == 1:
+            self._check_foreign(scope)
             return None
-        return ApiError(401, "unauthorized", "the API token is not one of this server's (--api-token)")
+        path: str = scope["path"]
+        if path not in ("/api", "/metrics") and not path.startswith("/api/"):
+            return None
+        if path in _OPEN_API:
+            # Nobody is let in, so that a wrong token does no harm here; but no other page may do it for its visitor.
+            scope[_IS_KNOWN] = await self._is_known(scope)
+            if scope["method"] not in _SAFE_METHODS:
+                _check_page(scope, is_proven=False)
+            return None
+        if headers_of(scope, b"authorization"):
+            await self._check_token(scope)
+            return None
+        return await self._check_session(scope)
 
-    def _foreign(self, scope: Scope) -> ApiError | None:
-        hosts = _headers(scope, b"host")
-        if len(hosts) != 1 or not self._is_own_host(_host_name(hosts[0])):
+    async def _is_known(self, scope: Scope) -> bool:
+        if headers_of(scope, b"authorization"):
+            return await self._has_token(scope)
+        token = session_token(scope)
+        return token is not None and await self._access.is_session(token)
+
+    async def _has_token(self, scope: Scope) -> bool:
+        given = headers_of(scope, b"authorization")
+        scheme, _, token = given[0].partition(" ")
+        return len(given) == 1 and scheme.lower() == "bearer" and await self._access.is_api_token(token.strip())
+
+    async def _check_token(self, scope: Scope) -> None:
+        if not await self._has_token(scope):
+            raise ApiError(401, "unauthorized", "the API token is not one of this server's")
+        scope[_IS_KNOWN] = True
+
+    async def _check_session(self, scope: Scope) -> str | None:
+        token = session_token(scope)
+        if token is None:
+            raise ApiError(401, "unauthorized", "the API needs a login, or a token: Authorization: Bearer <API token>")
+        if not await self._access.is_session(token):
+            raise ApiError(401, "unauthorized", "the session is over: log in again, or use an API token")
+        if scope["method"] not in _SAFE_METHODS:
+            _check_page(scope, is_proven=True)
+        scope[_IS_KNOWN] = True
+        return session_cookie(token, scope) if await self._access.renew(token) else None
+
+    def _check_foreign(self, scope: Scope) -> None:
+        hosts = headers_of(scope, b"host")
+        if len(hosts) != 1 or not self._is_own_host(host_name(hosts[0])):
             shown = ", ".join(hosts)[:200] or "none"
-            return ApiError(
+            raise ApiError(
                 403,
                 "foreign_host",
                 f"the Host header ({shown}) is no name of this dev server: call it by localhost or by an IP address",
             )
-        for origin in _headers(scope, b"origin"):
+        for origin in headers_of(scope, b"origin"):
             if not _is_own_origin(origin, hosts[0]):
-                return ApiError(
+                raise ApiError(
                     403, "foreign_origin", f"requests of web pages from {origin[:200]} are refused by the dev server"
                 )
-        return None
 
     def _is_own_host(self, name: str) -> bool:
         """Tell whether a page can't have got here by a DNS record of its own.
@@ -116,14 +147,36 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
     await response(scope, receive, send)
 
 
-def _headers(scope: Scope, name: bytes) -> list[str]:
-    pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    return [value.decode("latin-1") for key, value in pairs if key == name]
+def _check_page(scope: Scope, *, is_proven: bool) -> None:
+    """Refuse what a page of another site makes its visitor's browser do; with ``is_proven``, all that isn't shown to
+    come from a page of ours.
+
+    Browsers say so in ``Sec-Fetch-Site``, but over plain http only in ``Origin``. Raises ``ApiError`` 403.
+    """
+    sites = headers_of(scope, b"sec-fetch-site")
+    if sites:
+        is_own = sites == ["same-origin"]
+    else:
+        origins, hosts = headers_of(scope, b"origin"), headers_of(scope, b"host")
+        is_own = not is_proven if not origins else len(hosts) == 1 and _is_of_host(origins, hosts[0])
+    if not is_own:
+        raise ApiError(403, "foreign_origin", "this is for pages of this server only; programs use an API token")
 
 
-def _digest(secret: bytes) -> bytes:
-    """Digests are of one length: comparing them tells nothing of a token's."""
-    return hashlib.sha256(secret).digest()
+def _is_of_host(origins: list[str], host: str) -> bool:
+    try:
+        return [urlsplit(origin).netloc.lower() for origin in origins] == [host.lower()]
+    except ValueError:
+        return False
+
+
+def _sending(cookie: str, send: Send) -> Send:
+    async def send_with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"set-cookie", cookie.encode())]
+        await send(message)
+
+    return send_with_cookie
 
 
 def _is_own_origin(origin: str, host: str) -> bool:
@@ -142,16 +195,6 @@ def _is_own_origin(origin: str, host: str) -> bool:
 
 def _is_local_name(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a ``Host`` header, lower-case, without port, brackets and final dot; empty when malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        name = parts.hostname or ""
-    except ValueError:
-        return ""
-    return "" if parts.path or parts.query or "@" in parts.netloc else name.rstrip(".")
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +16,9 @@ from stepwell.protocol import headers as names
 from stepwell.server.live.hub import Hub
 from stepwell.server.metrics import Metrics
 from stepwell.server.settings import Settings
+
+if TYPE_CHECKING:
+    from stepwell.server.access import Access  # which raises errors of this module
 
 JSON_TYPE: Final = "application/json"
 
@@ -36,6 +39,8 @@ class Context(msgspec.Struct, frozen=True):
     hub: Hub
     """Tells open pages what changes."""
     metrics: Metrics
+    access: Access
+    """Lets people and programs in."""
     watch_sync: Callable[[SyncPlan], None] = _unwatched
     """Told of each sync that changed something."""
     note: Callable[[str], None] = _unsaid
@@ -52,9 +57,18 @@ def kind_header(context: Context) -> tuple[bytes, bytes]:
 class ApiError(Exception):
     """An answer that is an error: HTTP status, stable code, message, and the place in the request (``$.data``)."""
 
-    def __init__(self, status: int, code: str, message: str, *, path: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.path = status, code, message, path
+        self.headers = headers
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -68,7 +82,7 @@ def error_response(error: ApiError) -> Response:
     inner = {"code": error.code, "message": error.message}
     if error.path is not None:
         inner["path"] = error.path
-    return json_response({"error": inner}, error.status)
+    return json_response({"error": inner}, error.status, error.headers)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -33,6 +34,7 @@ from stepwell.errors import ConfigError
 from stepwell.protocol import headers as names
 from stepwell.protocol.ids import ReplicaId
 from stepwell.server import api, ingest, metrics, register, sdk_api
+from stepwell.server.access import Access
 from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.discovery import Discovery
@@ -122,7 +124,7 @@ def make_app(context: Context) -> ASGIApp:
         routes=routes,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error},
     )
-    return _Surface(context, ingest.EventApi(context), ApiGuard(app, context.settings))
+    return _Surface(context, ingest.EventApi(context), ApiGuard(app, context.settings, context.access))
 
 
 class _Surface:
@@ -197,6 +199,7 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
             engine=engine,
             hub=hub,
             metrics=measured,
+            access=Access(engine.store, engine.clock, settings.api_tokens),
             watch_sync=narrator.synced,
             note=narrator.note,
             warn=narrator.warn,
@@ -242,6 +245,7 @@ async def serve(settings: Settings) -> None:
                 stop.add_signal_handler(number, server.ask_to_stop)
             discovery = Discovery(context)
             context.note(f"listening on {settings.url}, database {settings.shown_db}")
+            await _offer_setup(context)
             async with asyncio.TaskGroup() as tasks:
                 searching = tasks.create_task(discovery.run())
                 # What was built so far stays: the collector needn't look through it again and again.
@@ -251,6 +255,23 @@ async def serve(settings: Settings) -> None:
     finally:
         for bound in sockets:
             bound.close()
+
+
+async def _offer_setup(context: Context) -> None:
+    """Print the way to the first login, to the terminal and to no log: whoever has the link has the account."""
+    path = await context.access.make_setup_link() if not context.settings.is_dev else None
+    if path is not None:
+        sys.stderr.write(setup_text(f"{context.settings.url}{path}"))
+        sys.stderr.flush()
+
+
+def setup_text(url: str) -> str:
+    """Return what is said of a set-up link."""
+    return (
+        "stepwell: there is no account for the dashboard yet. This link makes it, once, within 24 hours:\n"
+        f"  {url}\n"
+        "From another machine, put the server's own https:// address before /setup.\n"
+    )
 
 
 class _Server(uvicorn.Server):

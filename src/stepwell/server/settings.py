@@ -61,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     signing_key_fallback: str | None = None
     event_keys: tuple[str, ...] = ()
     api_tokens: tuple[str, ...] = ()
+    is_login_insecure: bool = False
+    """People may log in over plain http from other machines."""
     calls_per_app_max: int = CALLS_PER_APP_MAX
     steps_per_run_max: int = STEPS_PER_RUN_MAX
     retention_ms: int | None = RETENTION_MS
@@ -180,8 +182,6 @@ def _check_keys(settings: Settings) -> None:
         )
     if not settings.event_keys:
         raise ConfigError("a production server needs an event key: --event-key or STEPWELL_EVENT_KEY")
-    if not settings.api_tokens:
-        raise ConfigError("a production server needs an API token: --api-token or STEPWELL_API_TOKEN")
     for flag, values in (("--event-key", settings.event_keys), ("--api-token", settings.api_tokens)):
         if any(len(value) < _KEY_CHARS_MIN for value in values):
             raise ConfigError(f"{flag} must have at least {_KEY_CHARS_MIN} characters: it is a secret")

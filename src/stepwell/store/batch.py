@@ -37,9 +37,11 @@ from stepwell.engine.core.partition import value_hash
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.store.access import decide
 from stepwell.store.admission import Admitted, Asked, admit
 from stepwell.store.claim import claim
 from stepwell.store.interface import (
+    AccessRequest,
     Beat,
     BeatRequest,
     ClaimRequest,
@@ -191,6 +193,9 @@ class Batch:
         yield from self._each(SyncRequest, self._register)
         yield from self._each(PauseRequest, self._register)
         yield from self._each(SettingRequest, self._put_setting)
+        for index, request in enumerate(self._requests):
+            if isinstance(request, AccessRequest):
+                self.results[index] = Result((yield from decide(request)))
         yield from self._tick()
         yield from self._fire()
         commits = yield from self._accept_commits()

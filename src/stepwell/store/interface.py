@@ -66,6 +66,7 @@ class Verdict(StrEnum):
     STALE = "stale"  # computed from an older version of the run, or of the functions: load it and compute again
     LOST = "lost"  # the job isn't this replica's any more: its reply changed nothing
     CONFLICT = "conflict"  # another run waits for the same signal
+    REFUSED = "refused"  # who asked may not, or what is asked for isn't there
 
 
 class IngestRequest(NamedTuple):
@@ -355,8 +356,94 @@ class SettingRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class SetupLinkRequest(NamedTuple):
+    """Keep the hash of a link by which the account can be made. Idempotent."""
+
+    hash: str
+    now: int
+    expires_at: int
+    done: Callable[[Result], None] | None = None
+
+
+class ResetRequest(NamedTuple):
+    """Remove the account with all sessions and links, and keep a new link's hash. API tokens stay. Idempotent."""
+
+    hash: str
+    now: int
+    expires_at: int
+    done: Callable[[Result], None] | None = None
+
+
+class AccountRequest(NamedTuple):
+    """Make the account, with a link that is used up. Refused when the link isn't good, or there is an account."""
+
+    link_hash: str
+    password: str
+    """Hashed."""
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class SessionRequest(NamedTuple):
+    """Begin a session, and end those that are over, or too many: the ones that end soonest.
+
+    Refused when ``password``, hashed, isn't the account's any more. Without one, let a session last longer: refused
+    when there is none.
+    """
+
+    hash: str
+    password: str | None
+    now: int
+    expires_at: int
+    done: Callable[[Result], None] | None = None
+
+
+class SessionEndRequest(NamedTuple):
+    """End a session. Idempotent."""
+
+    hash: str
+    done: Callable[[Result], None] | None = None
+
+
+class TokenRequest(NamedTuple):
+    """Keep an API token's hash. Refused when there are too many."""
+
+    id: str
+    name: str
+    hash: str
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+class TokenEndRequest(NamedTuple):
+    """Revoke an API token. Refused when there is none with this id."""
+
+    id: str
+    done: Callable[[Result], None] | None = None
+
+
+class TokenUseRequest(NamedTuple):
+    """Note when an API token was used. Idempotent."""
+
+    id: str
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
+AccessRequest: TypeAlias = (
+    SetupLinkRequest
+    | ResetRequest
+    | AccountRequest
+    | SessionRequest
+    | SessionEndRequest
+    | TokenRequest
+    | TokenEndRequest
+    | TokenUseRequest
+)
+
 Request: TypeAlias = (
-    IngestRequest
+    AccessRequest
+    | IngestRequest
     | CommitRequest
     | TickRequest
     | ClaimRequest
@@ -808,6 +895,26 @@ class Insight(Protocol):
         ...
 
 
+class ApiToken(NamedTuple):
+    """An API token, of which only the hash is known."""
+
+    id: str
+    name: str
+    hash: str
+    created_at: int
+    last_used_at: int | None
+
+
+class Credentials(NamedTuple):
+    """All by which somebody may come in, as hashes."""
+
+    password: str | None
+    """The account's; None where there is no account."""
+    sessions: Mapping[str, int]
+    """When each ends, Unix ms."""
+    tokens: Sequence[ApiToken]
+
+
 class Store(Protocol):
     """What the engine and the server ask of a database."""
 
@@ -922,6 +1029,10 @@ class Store(Protocol):
 
     async def next_gathering_due(self) -> int | None:
         """Return when the next gathering is due."""
+        ...
+
+    async def load_credentials(self) -> Credentials:
+        """Return all by which somebody may come in, in one consistent view."""
         ...
 
     async def load_setting(self, key: str) -> str | None:

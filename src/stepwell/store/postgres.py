@@ -23,6 +23,7 @@ from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
 from stepwell.limits import READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import lists, read, read_log
+from stepwell.store.access import load_credentials
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
 from stepwell.store.insight import Questions
@@ -31,6 +32,7 @@ from stepwell.store.interface import (
     Aged,
     BeatRequest,
     Checked,
+    Credentials,
     DueSchedule,
     EventFilter,
     EventKey,
@@ -231,6 +233,9 @@ class PostgresStore:
 
     async def next_gathering_due(self) -> int | None:
         return await self._read(read.next_gathering_due)
+
+    async def load_credentials(self) -> Credentials:
+        return await self._read(load_credentials)
 
     async def load_setting(self, key: str) -> str | None:
         return await self._read(lambda: read.load_setting(key))

@@ -31,6 +31,7 @@ from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
 from stepwell.limits import MIB, READ_S_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import lists, read, read_log
+from stepwell.store.access import load_credentials
 from stepwell.store.batch import Batch
 from stepwell.store.group_commit import GroupCommit
 from stepwell.store.insight import Questions
@@ -39,6 +40,7 @@ from stepwell.store.interface import (
     Aged,
     BeatRequest,
     Checked,
+    Credentials,
     DueSchedule,
     EventFilter,
     EventKey,
@@ -233,6 +235,9 @@ class SQLiteStore:
 
     async def next_gathering_due(self) -> int | None:
         return await self._read(read.next_gathering_due())
+
+    async def load_credentials(self) -> Credentials:
+        return await self._read(load_credentials())
 
     async def load_setting(self, key: str) -> str | None:
         return await self._read(read.load_setting(key))

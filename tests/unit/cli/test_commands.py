@@ -575,7 +575,6 @@ def test_a_server_need_not_migrate(started: list[Settings]) -> None:
         (["dev", "--function-retention", "app-f=1s"], "--function-retention app-f must be at least 1h, or off"),
         (["dev", "--db-schema", "blue"], "--db-schema is for PostgreSQL"),
         (START[:3], "--event-key"),
-        (START[:5], "--api-token"),
         (["start", "--signing-key", "xyz", *START[3:]], "hex"),
         ([*START[:-1], "short"], "--api-token"),
         (["dev", "--port", "70000"], "--port"),

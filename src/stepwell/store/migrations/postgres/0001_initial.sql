@@ -349,3 +349,28 @@ create table log_tally (
   -- Counted up in place while a run writes.
   fillfactor = 85
 );
+
+create table account (
+  id text collate "C" primary key check (id = 'admin'),
+  password text collate "C" not null,
+  created_at bigint not null
+);
+
+create table setup_link (
+  hash text collate "C" primary key,
+  expires_at bigint not null
+);
+
+create table session (
+  hash text collate "C" primary key,
+  created_at bigint not null,
+  expires_at bigint not null
+);
+
+create table api_token (
+  id text collate "C" primary key,
+  name text collate "C" not null,
+  hash text collate "C" not null unique,
+  created_at bigint not null,
+  last_used_at bigint
+);

@@ -328,3 +328,31 @@ create table log_tally (
   span_count integer not null,
   byte_count integer not null
 ) strict, without rowid;
+
+-- Who may come in. Of what opens a door only a hash is kept. There is one account at most; until it is made, each start
+-- of a server makes a set-up link, by which it can be.
+create table account (
+  id text primary key check (id = 'admin'),
+  password text not null,
+  created_at integer not null
+) strict, without rowid;
+
+create table setup_link (
+  hash text primary key,
+  expires_at integer not null
+) strict, without rowid;
+
+create table session (
+  hash text primary key,
+  created_at integer not null,
+  expires_at integer not null
+) strict, without rowid;
+
+create table api_token (
+  id text primary key,
+  name text not null,
+  hash text not null unique,
+  created_at integer not null,
+  -- To the hour.
+  last_used_at integer
+) strict, without rowid;
