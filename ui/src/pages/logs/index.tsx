@@ -1,5 +1,88 @@
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { ArrowDown, ScrollText } from "lucide-react";
+import { useRef, useState } from "react";
+import { Button } from "~/parts/Button";
+import { EmptyState } from "~/parts/EmptyState";
+import { ErrorState, Skeleton } from "~/parts/ErrorState";
 import { Page } from "~/parts/Page";
+import { useKeys } from "~/parts/useKeys";
+import { Filters } from "./Filters";
+import { Lines, type LinesHandle } from "./Lines";
+import s from "./logs.module.css";
+import type { LogsSearch } from "./search";
+import { useTail } from "./useTail";
 
+/** What user code logs and prints, of all runs, as it comes. */
 export function LogsPage() {
-  return <Page title="Logs">{null}</Page>;
+  const search = useSearch({ from: "/logs" });
+  const navigate = useNavigate({ from: "/logs" });
+  const [isFollowing, setFollowing] = useState(true);
+  const followed = useRef(true);
+  const lines = useRef<LinesHandle>(null);
+  const { tail, state, error, isLoadingOlder, loadOlder, restart } = useTail(search, () => followed.current);
+  const change = (part: Partial<LogsSearch>) =>
+    navigate({ search: (old) => ({ ...old, ...part }), replace: true, resetScroll: false });
+  const follow = (yes: boolean) => {
+    followed.current = yes;
+    setFollowing(yes);
+  };
+  const toNewest = () => {
+    follow(true);
+    if (tail.missed > 0) restart();
+    else lines.current?.toEnd();
+  };
+  useKeys({ f: () => (isFollowing ? follow(false) : toNewest()), end: toNewest });
+  const isFiltered = Object.keys(search).length > 0;
+  const isLive = search.until === undefined;
+  return (
+    <Page
+      title="Logs"
+      actions={
+        isLive && (
+          <Button aria-pressed={isFollowing} onClick={() => (isFollowing ? follow(false) : toNewest())} hotkey="f">
+            <i className={s.dot} data-on={isFollowing} aria-hidden />
+            {isFollowing ? "Following" : "Follow"}
+          </Button>
+        )
+      }
+      bar={<Filters search={search} change={change} />}
+      isFilled
+    >
+      {state === "loading" ? (
+        <Skeleton lines={14} />
+      ) : state === "failed" ? (
+        <ErrorState error={error} retry={restart} />
+      ) : tail.lines.length === 0 ? (
+        <EmptyState title={isFiltered ? "No line matches" : "No lines yet"} icon={<ScrollText size={20} />}>
+          {isFiltered ? (
+            <Button onClick={() => navigate({ search: {} })}>Clear the filters</Button>
+          ) : (
+            "What functions print or log appears here while they run."
+          )}
+          {tail.older !== null && (
+            <Button isBusy={isLoadingOlder} onClick={loadOlder}>
+              Look further back
+            </Button>
+          )}
+        </EmptyState>
+      ) : (
+        <Lines
+          handle={lines}
+          tail={tail}
+          isFollowing={isFollowing && isLive}
+          follow={follow}
+          isLoadingOlder={isLoadingOlder}
+          loadOlder={loadOlder}
+        />
+      )}
+      {!isFollowing && isLive && state === "ready" && tail.lines.length > 0 && (
+        <div className={s.below}>
+          <Button onClick={toNewest}>
+            <ArrowDown size={14} aria-hidden />
+            {tail.missed > 0 ? `${tail.missed} more came in: to the newest` : "To the newest"}
+          </Button>
+        </div>
+      )}
+    </Page>
+  );
 }
