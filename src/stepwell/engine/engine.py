@@ -44,6 +44,7 @@ from stepwell.store.interface import (
     Store,
     SyncRequest,
     Verdict,
+    WakeRequest,
 )
 
 _OFFSET: Final = "clock_offset_ms"
@@ -421,6 +422,17 @@ class Engine:
         if state is None:
             return None
         return await self._executor.cancel(state, await self.registries.find(state.run), reason)
+
+    async def skip_sleep(self, run_id: RunId, job_id: JobId) -> bool:
+        """End a sleep of a run now; False when it doesn't go on. For dev only."""
+        now = self.clock.now()
+
+        def done(result: Result) -> None:
+            if result.verdict is Verdict.COMMITTED:
+                self._scheduler.inserted(TIMERS, now)
+
+        result = await self.store.submit(WakeRequest(run_id, job_id, now, done))
+        return result.verdict is Verdict.COMMITTED
 
     async def rerun(self, run_id: RunId) -> Run | None:
         """Start a new run of the same function for the same event. None when there is no run with this id.

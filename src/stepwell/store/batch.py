@@ -66,6 +66,7 @@ from stepwell.store.interface import (
     SyncRequest,
     TickRequest,
     Verdict,
+    WakeRequest,
 )
 from stepwell.store.locks import locks_of
 from stepwell.store.log import write_log
@@ -100,6 +101,7 @@ Plan: TypeAlias = Generator[Statement, Sequence[Row], None]
 _STALE: Final = Result(Verdict.STALE)
 _LOST: Final = Result(Verdict.LOST)
 _COMMITTED: Final = Result(Verdict.COMMITTED)
+_REFUSED: Final = Result(Verdict.REFUSED)
 _CONFLICT: Final = Result(Verdict.CONFLICT)
 
 _by_key = itemgetter(0)
@@ -214,6 +216,7 @@ class Batch:
         yield from self._each(SignalRequest, self._signal)
         yield from self._resolve()
         yield from self._cancel()
+        yield from self._each(WakeRequest, self._wake)
         yield from self._each(DropRequest, self._drop)
         yield from self._each(ClaimRequest, self._claim)
         yield from self._each(LeaveRequest, self._leave)
@@ -625,6 +628,11 @@ class Batch:
 
     def _resume(self, index: int, run_ids: Iterable[RunId]) -> None:
         self._made[index].resumed += run_ids
+
+    def _wake(self, index: int, request: WakeRequest) -> Plan:
+        parameters = {"run_id": request.run_id, "id": request.job_id, "now": request.now}
+        if not (yield Statement("job_wake", parameters=parameters)):
+            self.results[index] = _REFUSED
 
     def _drop(self, _index: int, request: DropRequest) -> Plan:
         ids = sorted((id,) for id in request.runs)

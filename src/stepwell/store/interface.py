@@ -262,6 +262,15 @@ class SweepRequest(NamedTuple):
     done: Callable[[Result], None] | None = None
 
 
+class WakeRequest(NamedTuple):
+    """End a sleep now. Refused when there is none that goes on: it is over, or the run has ended."""
+
+    run_id: RunId
+    job_id: JobId
+    now: int
+    done: Callable[[Result], None] | None = None
+
+
 class PauseRequest(NamedTuple):
     """Pause a function, or let it go on (None). Stale when ``revision`` isn't the environment's."""
 
@@ -452,6 +461,7 @@ Request: TypeAlias = (
     | FireRequest
     | SignalRequest
     | SweepRequest
+    | WakeRequest
     | PauseRequest
     | DropRequest
     | RepairRequest

@@ -38,6 +38,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
         *doctor.endpoints(),
         *session.endpoints(),
         *stream.endpoints(),
+        *clock.sleep_endpoints(),
         *(clock.endpoints() if settings.is_dev else ()),
     ]
 

@@ -1,4 +1,4 @@
-"""Time travel, in dev only: in production this endpoint doesn't exist."""
+"""Time travel, in dev only: the clock of the server, or the end of one sleep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import msgspec
 from stepwell.errors import DurationError
 from stepwell.limits import DAY_MS, SLEEP_MS_MAX
 from stepwell.protocol.duration import duration_ms, time_text
+from stepwell.protocol.ids import JobId, RunId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
+from stepwell.server.api.runs import RunView, find_run, run_view
 from stepwell.server.context import ApiError
 
 
@@ -27,6 +29,23 @@ class Moved(msgspec.Struct, frozen=True):
 def endpoints() -> list[AnyEndpoint]:
     """Return the endpoint that moves the clock."""
     return [Endpoint("POST", "/api/skip", "Move the clock ahead", Moved, skip, query=Nothing, body=Skip)]
+
+
+def sleep_endpoints() -> list[AnyEndpoint]:
+    """Return the endpoint that ends a sleep, which says in production that it may not."""
+    path = "/api/runs/{id}/jobs/{job_id}/skip"
+    return [Endpoint("POST", path, "Skip the rest of a sleep", RunView, skip_sleep, query=Nothing, body=Nothing)]
+
+
+async def skip_sleep(call: Call[Nothing, Nothing]) -> RunView:
+    """End one sleep of a run now. ``job_id`` is the id of its row in the timeline."""
+    context, id = call.context, call.path["id"]
+    if not context.settings.is_dev:
+        raise ApiError(403, "dev_only", "sleeps can be skipped on a dev server only: here they mean what they say")
+    await find_run(context, id)
+    if not await context.engine.skip_sleep(RunId(id), JobId(call.path["job_id"])):
+        raise ApiError(409, "not_sleeping", "there is no such sleep any more: it is over, or it never was one")
+    return await run_view(context, id)
 
 
 async def skip(call: Call[Nothing, Skip]) -> Moved:

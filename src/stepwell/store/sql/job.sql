@@ -111,6 +111,17 @@ where job.run_id = v.run_id
   and job.generation = v.generation
 returning job.run_id, job.id, job.partition
 
+-- name: job_wake
+-- Ends a sleep that goes on now, unless somebody is about to. The run stays as it is: what was computed from it holds.
+update job
+set due_at = :now
+where run_id = :run_id
+  and id = :id
+  and kind = 'timer'
+  and owner is null
+  and due_at > :now
+returning run_id
+
 -- name: job_keep
 -- rows: run_id text, id text, generation bigint
 -- The fence of a checkpoint: the call goes on, its retries unused. Whoever has the job may have got it through anybody.
