@@ -1,5 +1,7 @@
 // Every address of the dashboard. A page's code is fetched when it is first shown; its search parameters are checked here.
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { queryClient, read } from "./api/query";
+import { sessionQuery } from "./api/session";
 import { checkEventSearch } from "./pages/event/search";
 import { checkEventsSearch } from "./pages/events/search";
 import { checkFunctionSearch } from "./pages/function/search";
@@ -14,13 +16,25 @@ import { checkWelcomeSearch } from "./pages/welcome/search";
 import { NoPage, PageFailure } from "./parts/Failures";
 import { Frame } from "./parts/Frame";
 
-const root = createRootRoute({ component: Frame, notFoundComponent: NoPage });
+const OPEN = ["/login", "/setup"];
+
+const root = createRootRoute({
+  component: Frame,
+  notFoundComponent: NoPage,
+  beforeLoad: async ({ location }) => {
+    if (OPEN.includes(location.pathname)) return;
+    // Where it can't be had, the page itself says why.
+    const session = await queryClient.ensureQueryData(sessionQuery).catch(() => null);
+    if (session?.is_authenticated === false) throw redirect({ to: "/login", search: { back: location.href } });
+  },
+});
 
 const home = createRoute({
   getParentRoute: () => root,
   path: "/",
-  beforeLoad: () => {
-    throw redirect({ to: "/runs" });
+  beforeLoad: async () => {
+    const apps = await queryClient.fetchQuery(read("GET /api/apps", {})).catch(() => null);
+    throw redirect({ to: apps?.items.length === 0 ? "/welcome" : "/runs" });
   },
 });
 const runs = createRoute({

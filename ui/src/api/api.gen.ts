@@ -21,6 +21,13 @@ export interface AppView {
   is_archived: boolean;
 }
 
+/** A run that an event started, or is in the batch of. */
+export interface CausedRunView {
+  id: string;
+  function: string;
+  status: RunStatus;
+}
+
 /** What changed since the message before. */
 export interface Changes {
   runs: RunChange[];
@@ -82,9 +89,10 @@ export interface EventExplanation {
 export interface EventPage {
   items: EventSummary[];
   next_cursor: string | null;
+  searched_until?: string | null;
 }
 
-/** An event without its payload. ``id`` is the server's, ``event_id`` the sender's (or the same). */
+/** An event without its payload, with its first 10 runs. */
 export interface EventSummary {
   id: string;
   event_id: string;
@@ -92,6 +100,7 @@ export interface EventSummary {
   ts: string;
   received_at: string;
   is_internal: boolean;
+  runs: CausedRunView[];
 }
 
 /** An event as it was sent. */
@@ -220,6 +229,11 @@ export interface LogPage {
   dropped: number;
 }
 
+/** The account's password. */
+export interface Login {
+  password: string;
+}
+
 /** Where the clock is now. */
 export interface Moved {
   now: string;
@@ -235,6 +249,15 @@ export interface NewEvent {
   user?: Record<string, Json> | null;
   v?: string | null;
   meta?: Record<string, Json> | null;
+}
+
+/** An API token as it is shown once. */
+export interface NewToken {
+  id: string;
+  name: string;
+  created_at: string;
+  last_used_at: string | null;
+  token: string;
 }
 
 /** What became of an event at a function. */
@@ -294,6 +317,11 @@ export interface RelativeView {
   function: string;
   status: RunStatus;
   step: string | null;
+}
+
+/** The token that was revoked. */
+export interface Revoked {
+  id: string;
 }
 
 /** The payloads of one row of a run's timeline. */
@@ -443,6 +471,12 @@ export interface SessionView {
   can_skip_sleeps: boolean;
 }
 
+/** What a set-up link has behind its ``#``, and the password that the account gets. */
+export interface Setup {
+  token: string;
+  password: string;
+}
+
 /** How far to move the clock: ``"3d"``, ``"1h30m"``. */
 export interface Skip {
   duration: string;
@@ -513,6 +547,24 @@ export interface TimelineRow {
   links: Links | null;
 }
 
+/** The API tokens that are stored, the oldest first; those of the settings are not among them. */
+export interface TokenList {
+  items: TokenView[];
+}
+
+/** What a token is for. */
+export interface TokenName {
+  name: string;
+}
+
+/** An API token, which itself is shown only once. */
+export interface TokenView {
+  id: string;
+  name: string;
+  created_at: string;
+  last_used_at: string | null;
+}
+
 /** What starts a function: an event name, with an optional condition, or a schedule with its next time. */
 export interface TriggerView {
   event: string | null;
@@ -533,7 +585,7 @@ export interface Endpoints {
   /** List events. */
   "GET /api/events": {
     path: Record<string, never>;
-    query: { name?: string | null; received_after?: string | null; received_before?: string | null; internal?: boolean; cursor?: string | null; limit?: number };
+    query: { name?: string | null; ids?: string | null; where?: string | null; received_after?: string | null; received_before?: string | null; internal?: boolean; cursor?: string | null; limit?: number };
     body: undefined;
     answer: EventPage;
   };
@@ -554,7 +606,7 @@ export interface Endpoints {
   /** List runs. */
   "GET /api/runs": {
     path: Record<string, never>;
-    query: { function?: string | null; app?: string | null; status?: string | null; ids?: string | null; event_id?: string | null; event_name?: string | null; queued_after?: string | null; queued_before?: string | null; cursor?: string | null; limit?: number };
+    query: { function?: string | null; app?: string | null; status?: string | null; ids?: string | null; where?: string | null; event_id?: string | null; event_name?: string | null; queued_after?: string | null; queued_before?: string | null; cursor?: string | null; limit?: number };
     body: undefined;
     answer: RunPage;
   };
@@ -698,12 +750,61 @@ export interface Endpoints {
     body: undefined;
     answer: SessionView;
   };
+  /** Log in. */
+  "POST /api/session": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: Login;
+    answer: SessionView;
+  };
+  /** Log out. */
+  "DELETE /api/session": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: SessionView;
+  };
+  /** Make the account, and log in. */
+  "POST /api/setup": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: Setup;
+    answer: SessionView;
+  };
+  /** List API tokens. */
+  "GET /api/tokens": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: TokenList;
+  };
+  /** Make an API token. */
+  "POST /api/tokens": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: TokenName;
+    answer: NewToken;
+  };
+  /** Revoke an API token. */
+  "DELETE /api/tokens/{id}": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: Revoked;
+  };
   /** Stream changes. */
   "GET /api/stream": {
     path: Record<string, never>;
     query: { topics?: string; cursor?: string | null };
     body: undefined;
     answer: never;
+  };
+  /** Skip the rest of a sleep. */
+  "POST /api/runs/{id}/jobs/{job_id}/skip": {
+    path: { id: string; job_id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: RunView;
   };
   /** Move the clock ahead. */
   "POST /api/skip": {

@@ -17,10 +17,19 @@ export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
   readonly path: string | null;
+  /** After which the same may be asked again, where the server said so. */
+  readonly retryAfterS: number | null;
 
   /** `status` is 0 when there was no answer. */
-  constructor(status: number, code: string, message: string, path: string | null = null) {
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    path: string | null = null,
+    retryAfterS: number | null = null,
+  ) {
     super(message);
+    this.retryAfterS = retryAfterS;
     this.name = "ApiError";
     this.status = status;
     this.code = code;
@@ -97,17 +106,17 @@ async function request(method: string, url: string, body: unknown, signal?: Abor
     if (late.aborted) throw new ApiError(0, "timeout", `The server didn't answer within ${TIMEOUT_MS / 1000} s.`);
     throw new ApiError(0, "offline", "The server can't be reached.");
   }
-  if (!response.ok) throw refusal(response.status, text);
+  if (!response.ok) throw refusal(response.status, text, response.headers.get("Retry-After"));
   return text ? JSON.parse(text) : undefined;
 }
 
 const JSON_HEADERS = { Accept: "application/json", "Content-Type": "application/json" };
 
 /** Make the error of an answer that isn't 2xx; something before the server may have written it. */
-export function refusal(status: number, text: string): ApiError {
+export function refusal(status: number, text: string, retryAfter: string | null = null): ApiError {
   try {
     const { code, message, path } = JSON.parse(text).error;
-    return new ApiError(status, String(code), String(message), path ?? null);
+    return new ApiError(status, String(code), String(message), path ?? null, Number(retryAfter) || null);
   } catch {
     return new ApiError(status, `http_${status}`, `The server answered ${status}, in a form that isn't its own.`);
   }

@@ -6,6 +6,8 @@ export interface Session {
   mode: "dev" | "start";
   is_authenticated: boolean;
   needs_setup: boolean;
+  /** Why nobody can log in by the way that this page was opened; null where they can. */
+  login_refused: string | null;
   version: string;
   environment: string;
   url: string;

@@ -1,6 +1,9 @@
 /** The state of the page that its address holds. */
-export type LoginSearch = Record<never, never>;
+export interface LoginSearch {
+  /** The path that one came from. */
+  back?: string;
+}
 
-export function checkLoginSearch(_raw: Record<string, unknown>): LoginSearch {
-  return {};
+export function checkLoginSearch(raw: Record<string, unknown>): LoginSearch {
+  return typeof raw.back === "string" ? { back: raw.back } : {};
 }
