@@ -1,6 +1,7 @@
 import { useEffect, useRef } from "react";
 
-/** What keys do while the component is shown: `/`, `i`, `mod+enter`, `escape`. Typing in a field counts only with `mod`. */
+/** What keys do while the component is shown: `/`, `i`, `mod+enter`, `escape`. In a field, a menu or a dialog, which have
+ * keys of their own, they count only with `mod`. */
 export type Keys = Record<string, (event: KeyboardEvent) => void>;
 
 export function useKeys(keys: Keys, isOn = true) {
@@ -14,7 +15,7 @@ export function useKeys(keys: Keys, isOn = true) {
       if (event.defaultPrevented || event.isComposing || event.altKey) return;
       const hasMod = event.metaKey || event.ctrlKey;
       const action = latest.current[(hasMod ? "mod+" : "") + event.key.toLowerCase()];
-      if (!action || (!hasMod && isTyping(event.target))) return;
+      if (!action || (!hasMod && hasOwnKeys(event.target))) return;
       event.preventDefault();
       action(event);
     };
@@ -23,6 +24,8 @@ export function useKeys(keys: Keys, isOn = true) {
   }, [isOn]);
 }
 
-function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));
+const OWN_KEYS = "input:not([type=checkbox]), textarea, select, [role=menu], [role=listbox], [role=dialog]";
+
+function hasOwnKeys(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || target.closest(OWN_KEYS) !== null);
 }

@@ -1,0 +1,41 @@
+// What stands under the last row: more on its way, a search that has looked only so far, or the end.
+import { Button } from "~/parts/Button";
+import { Note, Skeleton } from "~/parts/ErrorState";
+import { many } from "./format";
+import s from "./ListEnd.module.css";
+import type { Row } from "./merge";
+import type { Feed } from "./useFeed";
+
+export function ListEnd<T extends Row>({ feed, noun }: { feed: Feed<T>; noun: string }) {
+  if (feed.isLoadingMore) return <Skeleton lines={3} />;
+  if (feed.error) {
+    return (
+      <div className={s.end} role="alert">
+        <span>The next ones couldn't be fetched: {feed.error.message}</span>
+        <Button onClick={feed.retry}>Try again</Button>
+      </div>
+    );
+  }
+  if (feed.searchedUntil) return <SearchedUntil feed={feed} />;
+  if (feed.hasMore) return <Skeleton lines={3} />;
+  return <p className={s.last}>{many(feed.rows.length, noun)}, and no more before</p>;
+}
+
+/** A search that was broken off in time: how far back it has looked, and going on. */
+export function SearchedUntil<T extends Row>({ feed }: { feed: Feed<T> }) {
+  const until = feed.searchedUntil;
+  if (!until) return null;
+  const date = new Date(until);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return (
+    <div className={s.end}>
+      <Note kind="partial">
+        The search looked back to{" "}
+        <time dateTime={until}>{isToday ? date.toLocaleTimeString() : date.toLocaleString()}</time>.
+      </Note>
+      <Button onClick={feed.more} isBusy={feed.isLoadingMore}>
+        Look further back
+      </Button>
+    </div>
+  );
+}

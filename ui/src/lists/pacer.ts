@@ -1,0 +1,47 @@
+// Asking again when something has changed, without asking too often: as often as is useful, as rarely as it is dear.
+
+/** Of the time, at most this share is spent on asking. */
+const SHARE = 1 / 10;
+
+/** Runs one task at a time; calls while it runs, and shortly after, become one more. The first runs at once. */
+export class Pacer {
+  private isWanted = false;
+  private isBusy = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly task: () => Promise<void>,
+    private readonly gapMs: number,
+  ) {}
+
+  /** Let the task run soon. */
+  ask() {
+    this.isWanted = true;
+    if (!this.isBusy) void this.run();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.isWanted = false;
+    this.isBusy = true;
+  }
+
+  private async run() {
+    this.isBusy = true;
+    this.isWanted = false;
+    const startedAt = performance.now();
+    try {
+      await this.task();
+    } catch {
+      // The page shows what it has; the next change asks again, and a lost connection brings a reset.
+    }
+    const tookMs = performance.now() - startedAt;
+    this.timer = setTimeout(
+      () => {
+        this.isBusy = false;
+        if (this.isWanted) void this.run();
+      },
+      Math.max(this.gapMs, tookMs / SHARE),
+    );
+  }
+}

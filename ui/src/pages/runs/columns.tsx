@@ -1,0 +1,82 @@
+import { Link } from "@tanstack/react-router";
+import type { RunSummary } from "~/api/api.gen";
+import type { Column } from "~/lists/GridRow";
+import { durationText } from "~/parts/duration";
+import { StatusBadge } from "~/parts/StatusBadge";
+import { Time, useNow } from "~/parts/Time";
+import s from "./columns.module.css";
+
+export const COLUMNS: readonly Column<RunSummary>[] = [
+  { name: "Status", width: "96px", area: "lead", cell: (run) => <StatusBadge status={run.status} /> },
+  {
+    name: "Function",
+    width: "minmax(140px, 1.1fr)",
+    area: "title",
+    cell: (run) => (
+      <span className={s.name}>
+        <Link to="/runs/$id" params={{ id: run.id }} className={s.link} tabIndex={-1}>
+          {run.function_name}
+        </Link>{" "}
+        <span className={s.app}>{run.app}</span>
+      </span>
+    ),
+  },
+  {
+    name: "Event",
+    width: "minmax(110px, 0.8fr)",
+    cell: (run) => <span className={s.event}>{run.event_name}</span>,
+  },
+  {
+    name: "Queued",
+    width: "84px",
+    area: "side",
+    cell: (run) => (
+      <span className={s.time}>
+        <Time at={run.queued_at} />
+      </span>
+    ),
+  },
+  {
+    name: "Duration",
+    width: "80px",
+    area: "aside",
+    isNumeric: true,
+    cell: (run) => <Took run={run} />,
+  },
+  {
+    name: "Error",
+    width: "minmax(160px, 2fr)",
+    area: "under",
+    cell: (run) => <Line run={run} />,
+  },
+];
+
+/** How a run is called, for those who hear it. */
+export function nameOf(run: RunSummary): string {
+  return `${run.function_name} ${run.id}, ${run.status}`;
+}
+
+function Took({ run }: { run: RunSummary }) {
+  if (run.duration_ms !== null) return <span className={s.took}>{durationText(run.duration_ms)}</span>;
+  if (run.started_at && run.status === "running") return <TakesNow since={run.started_at} />;
+  return <span className={s.none}>–</span>;
+}
+
+function TakesNow({ since }: { since: string }) {
+  const now = useNow();
+  return <span className={s.running}>{durationText(Math.max(0, now - Date.parse(since)))}</span>;
+}
+
+function Line({ run }: { run: RunSummary }) {
+  if (run.error) {
+    return (
+      <span className={s.error} title={run.error}>
+        {run.error}
+      </span>
+    );
+  }
+  if (run.reason) return <span className={s.reason}>{run.reason.replaceAll("_", " ")}</span>;
+  return (
+    <span className={s.again}>{run.original_run_id ? "again" : <span className={s.phone}>{run.event_name}</span>}</span>
+  );
+}
