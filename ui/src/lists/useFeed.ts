@@ -79,7 +79,6 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
   );
 
   const pacers = useRef<{ patch: Pacer; news: Pacer } | null>(null);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another list begins with nothing that waits
   useEffect(() => {
     waiting.current.clear();
     setNews({ of: name, rows: [] });
