@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +39,21 @@ def test_a_server_that_is_asked_to_stop_ends_well_and_its_runs_go_on_after_a_res
     assert status == 0, world.server.output()
     run = world.completed(event)
     assert world.counts(run) == {"before": 1, "after": 1}
+
+
+def test_a_server_that_is_asked_to_stop_does_not_wait_for_open_pages(world: World) -> None:
+    with world.server.http.stream("GET", "/api/stream?topics=runs", timeout=60) as page:
+        messages = page.iter_text()
+        assert next(messages).startswith("retry:")
+        began = time.monotonic()
+        status = world.server.stop()
+        took_s = time.monotonic() - began
+        rest = "".join(messages)
+    world.server.start()
+
+    assert status == 0, world.server.output()
+    assert took_s < 4, "less than the server gives to requests under way"
+    assert "event: reset" not in rest
 
 
 def test_an_app_that_is_down_is_called_until_it_is_back(world: World) -> None:

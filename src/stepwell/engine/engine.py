@@ -526,9 +526,10 @@ class Engine:
         """Keep the new offset before it counts: a restart mustn't turn time back."""
         offset = self.clock.offset_ms + max(0, at - self.clock.now())
         await self.store.submit(SettingRequest(_OFFSET, str(offset)))
-        self.clock.offset_ms = offset
+        if offset != self.clock.offset_ms:
+            self.clock.offset_ms = offset
+            self._watcher.doubted()  # what shows the time shows another
         self._scheduler.wake()
-        self._watcher.doubted()  # what shows the time shows another
 
     async def _quiet(self) -> None:
         deadline = asyncio.get_running_loop().time() + _QUIET_S_MAX
