@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -53,6 +54,14 @@ async def messages(http: httpx2.AsyncClient, topics: str) -> AsyncGenerator[tupl
                 yield name, json.loads(line.removeprefix("data: "))
 
 
+async def closing(writer: asyncio.StreamWriter) -> None:
+    """Close a connection when its page is closed."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        writer.close()
+
+
 async def page(server: Server, topics: str, path: str, opened: asyncio.Semaphore) -> None:
     """Be a page, until cancelled."""
     changed = asyncio.Event()
@@ -66,9 +75,15 @@ async def page(server: Server, topics: str, path: str, opened: asyncio.Semaphore
 
     async with client(server) as http, asyncio.TaskGroup() as tasks:
         tasks.create_task(show(http))
-        async for name, _ in messages(http, topics):
-            if name == "hello":
-                opened.release()
+        # As plainly as can be: a browser has a machine of its own.
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)
+        head = [f"GET /api/stream?topics={topics} HTTP/1.1", "Host: localhost"]
+        head += [f"{name}: {value}" for name, value in http.headers.items() if name == "authorization"]
+        tasks.create_task(closing(writer))
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        await reader.readuntil(b"event: hello")
+        opened.release()
+        while await reader.read(1 << 16):
             changed.set()
 
 

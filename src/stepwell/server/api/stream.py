@@ -16,7 +16,8 @@ from stepwell.limits import STREAM_COMMENT_S, STREAMS_MAX
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.logs import LogLineView, line_view
 from stepwell.server.context import ApiError, Context
-from stepwell.server.live.changes import Told, Topics, read_topics
+from stepwell.server.live.changes import Topics, read_topics
+from stepwell.server.live.hub import Heard
 
 _TYPE: Final = "text/event-stream"
 _RETRY_MS: Final = 1_000
@@ -122,21 +123,24 @@ class EventStream(Response):
                             return
                 if heard is None:
                     yield _COMMENT
-                elif heard.told is None:
-                    yield _message("reset", heard.cursor, Hello(heard.cursor))
                 else:
-                    yield _message("changes", heard.cursor, self._changes(heard.told))
+                    heard.text = heard.text or self._text(heard)
+                    yield heard.text
         finally:
             page.leave()
 
-    def _changes(self, told: Told) -> Changes:
-        return Changes(
+    def _text(self, heard: Heard) -> bytes:
+        told = heard.told
+        if told is None:
+            return _message("reset", heard.cursor, Hello(heard.cursor))
+        changes = Changes(
             runs=[RunChange(id, is_new) for id, is_new in told.runs.items()],
             events=list(told.events),
             functions=told.has_functions,
             logs=[line_view(self._context, line) for line in told.lines],
             is_partial=told.is_partial,
         )
+        return _message("changes", heard.cursor, changes)
 
 
 def _message(name: str, cursor: str, data: object) -> bytes:

@@ -16,7 +16,7 @@ import asyncio
 import secrets
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from stepwell.engine.core.model import Function, Intake, LogLine, Transition
 from stepwell.engine.watch import NoWatcher
@@ -41,13 +41,17 @@ from stepwell.store.interface import Changed, News, Result, Viewing
 _SOON_S: Final = 0.01  # what comes together with the first change after a silence
 
 
-class Heard(NamedTuple):
-    """What a page hears next."""
+class Heard:
+    """What a page hears next: where it is then, and what it is told; None where its place is gone.
 
-    cursor: str
-    """Where it is then."""
-    told: Told | None
-    """None where its place is gone, and it must read everything again."""
+    Pages with the same topics at the same place hear the same thing. Whoever writes it down first keeps it in ``text``.
+    """
+
+    __slots__ = ("cursor", "text", "told")
+
+    def __init__(self, cursor: str, told: Told | None) -> None:
+        self.cursor, self.told = cursor, told
+        self.text: bytes | None = None
 
 
 class Hub(NoWatcher):
@@ -69,6 +73,8 @@ class Hub(NoWatcher):
         """The number of the newest batch."""
         self._kept: deque[Batch] = deque()
         self._kept_bytes = 0
+        self._heard: dict[tuple[int, Topics], Heard | None] = {}
+        """What pages hear that are at some place, since the newest batch."""
         self._closed_at = self._told_at = float("-inf")
         self._closing: asyncio.TimerHandle | None = None
         self._tending: asyncio.TimerHandle | None = None
@@ -221,6 +227,7 @@ class Hub(NoWatcher):
         self._closing, self._closed_at = None, _now()
         batches = (self._own, self._foreign)
         self._own, self._foreign = Batch(), Batch()
+        self._heard.clear()
         self._tell_changed(batches[0])
         for batch in batches:
             if not batch.is_empty:
@@ -308,6 +315,7 @@ class Hub(NoWatcher):
             self._own, self._foreign = Batch(), Batch()
             self._kept.clear()
             self._kept_bytes = 0
+            self._heard.clear()
             self._seen.clear()
             self._name, self._last = secrets.token_hex(4), 0
         self._is_on = is_on
@@ -337,12 +345,23 @@ class Hub(NoWatcher):
         place = int(number)
         return place if place <= self._last else None
 
-    def since(self, place: int | None) -> tuple[int, list[Batch] | None]:
-        """Return the newest place, and what came after another; None where that is gone."""
+    @property
+    def last(self) -> int:
+        """Return the newest place."""
+        return self._last
+
+    def hear(self, place: int | None, topics: Topics) -> Heard | None:
+        """Return what a page hears that is at some place; None when it is nothing."""
+        if place == self._last:
+            return None
         if place is None or self._last - place > len(self._kept):
-            return self._last, None
-        first = len(self._kept) - (self._last - place)
-        return self._last, [self._kept[index] for index in range(first, len(self._kept))]
+            return Heard(self.cursor(self._last), None)
+        key = (place, topics)
+        if key not in self._heard:
+            first = len(self._kept) - (self._last - place)
+            message = told([self._kept[index] for index in range(first, len(self._kept))], topics)
+            self._heard[key] = Heard(self.cursor(self._last), message) if message is not None else None
+        return self._heard[key]
 
     async def more(self) -> None:
         """Wait until batches are closed, or the hub."""
@@ -362,17 +381,14 @@ class Page:
     @property
     def cursor(self) -> str:
         """Where it is; where its place is gone, the newest."""
-        return self._hub.cursor(self._hub.since(None)[0] if self._place is None else self._place)
+        return self._hub.cursor(self._hub.last if self._place is None else self._place)
 
     async def next(self) -> Heard | None:
         """Wait for what the page hears next; None when it hears no more, since the server stops."""
         while not self._hub.is_closed:
-            self._place, batches = self._hub.since(self._place)
-            if batches is None:
-                return Heard(self.cursor, None)
-            message = told(batches, self._topics) if batches else None
-            if message is not None:
-                return Heard(self.cursor, message)
+            heard, self._place = self._hub.hear(self._place, self._topics), self._hub.last
+            if heard is not None:
+                return heard
             await self._hub.more()
         return None
 
