@@ -27,6 +27,8 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/apps", "GET"),
         ("/api/apps/sync", "POST"),
         ("/api/apps/{name}", "DELETE"),
+        ("/api/demo", "GET"),
+        ("/api/demo", "POST"),
         ("/api/doctor", "GET"),
         ("/api/doctor", "POST"),
         ("/api/events", "GET"),

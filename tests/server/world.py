@@ -35,6 +35,7 @@ from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import read_sync
 from stepwell.server.access import Access
 from stepwell.server.context import Context
+from stepwell.server.demo import Demo
 from stepwell.server.live.hub import Hub
 from stepwell.server.live.others import OtherReplicas
 from stepwell.server.main import make_app
@@ -177,7 +178,9 @@ async def running(
     hub.meet(OtherReplicas(engine))
     metrics.read(engine, lambda: hub.page_count)
     access = Access(engine.store, clock, settings.api_tokens)
-    made = Context(settings=settings, engine=engine, hub=hub, metrics=metrics, access=access, **context)
+    made = Context(
+        settings=settings, engine=engine, hub=hub, metrics=metrics, access=access, demo=Demo(settings.url), **context
+    )
     await engine.start()
     transport = httpx2.ASGITransport(app=make_app(made))
     try:

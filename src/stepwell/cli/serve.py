@@ -67,6 +67,7 @@ def dev(
     keep_functions: FunctionRetention = None,
     allow_private_fetches: PrivateFetches = None,
     grace: Grace = None,
+    demo: Annotated[bool, option("--demo", text="Run a built-in demo app, which sends events.")] = False,
     quiet: Annotated[bool, option("--quiet", text="No line for each thing that happens.")] = False,
     tick: Unused = None,
     queue_workers: Unused = None,
@@ -93,6 +94,7 @@ def dev(
         "is_discovery_on": not no_discovery,
         "is_polling_on": not no_poll,
         "poll_interval_s": poll_interval,
+        "is_demo": demo,
         "is_quiet": quiet,
     }
     if in_memory:

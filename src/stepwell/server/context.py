@@ -13,6 +13,7 @@ from starlette.types import Receive
 from stepwell.engine.core.registration import SyncPlan
 from stepwell.engine.engine import Engine
 from stepwell.protocol import headers as names
+from stepwell.server.demo import Demo
 from stepwell.server.live.hub import Hub
 from stepwell.server.metrics import Metrics
 from stepwell.server.settings import Settings
@@ -39,6 +40,7 @@ class Context(msgspec.Struct, frozen=True):
     hub: Hub
     """Tells open pages what changes."""
     metrics: Metrics
+    demo: Demo
     access: Access
     """Lets people and programs in."""
     watch_sync: Callable[[SyncPlan], None] = _unwatched

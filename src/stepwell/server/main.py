@@ -30,19 +30,21 @@ from stepwell.engine.ids import IdSource
 from stepwell.engine.transport.fetch import Fetcher
 from stepwell.engine.transport.http import HttpTransport
 from stepwell.engine.watch import Watcher, Watchers
-from stepwell.errors import ConfigError
+from stepwell.errors import ConfigError, StoreError
 from stepwell.protocol import headers as names
 from stepwell.protocol.ids import ReplicaId
 from stepwell.server import api, ingest, metrics, register, sdk_api
 from stepwell.server.access import Access
 from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
+from stepwell.server.demo import DEMO_APP, Demo
 from stepwell.server.discovery import Discovery
 from stepwell.server.live.hub import Hub
 from stepwell.server.live.others import OtherReplicas
 from stepwell.server.metrics import Metrics
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
+from stepwell.server.register import remove_app
 from stepwell.server.settings import Settings
 from stepwell.store.interface import Store
 from stepwell.store.sqlite import SQLiteStore
@@ -199,6 +201,7 @@ async def running(settings: Settings) -> AsyncGenerator[Context]:
             engine=engine,
             hub=hub,
             metrics=measured,
+            demo=Demo(settings.url),
             access=Access(engine.store, engine.clock, settings.api_tokens),
             watch_sync=narrator.synced,
             note=narrator.note,
@@ -246,7 +249,7 @@ async def serve(settings: Settings) -> None:
             discovery = Discovery(context)
             context.note(f"listening on {settings.url}, database {settings.shown_db}")
             await _offer_setup(context)
-            async with asyncio.TaskGroup() as tasks:
+            async with _demo(context), asyncio.TaskGroup() as tasks:
                 searching = tasks.create_task(discovery.run())
                 # What was built so far stays: the collector needn't look through it again and again.
                 gc.freeze()
@@ -255,6 +258,23 @@ async def serve(settings: Settings) -> None:
     finally:
         for bound in sockets:
             bound.close()
+
+
+@asynccontextmanager
+async def _demo(context: Context) -> AsyncGenerator[None]:
+    """Begin without a demo that a server before was killed with, or with one of our own; end without any."""
+    if not context.settings.is_dev:
+        yield
+        return
+    try:
+        await remove_app(context, DEMO_APP)
+        if context.settings.is_demo:
+            await context.demo.start()
+        yield
+    finally:
+        await context.demo.stop()
+        with suppress(StoreError):  # then the next start does it
+            await remove_app(context, DEMO_APP)
 
 
 async def _offer_setup(context: Context) -> None:

@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether ``step.fetch`` and ``step.ai.infer`` may go to private addresses; None in dev alone."""
     grace_s: float = 10.0
     """How long calls under way may go on after SIGTERM."""
+    is_demo: bool = False
+    """The built-in demo app runs from the start."""
     is_quiet: bool = False
     """No line for each thing that happens."""
 

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from stepwell.server.api import (
     apps,
     clock,
+    demo,
     doctor,
     events,
     explain,
@@ -37,6 +38,7 @@ def endpoints(settings: Settings) -> list[AnyEndpoint]:
         *logs.endpoints(),
         *doctor.endpoints(),
         *session.endpoints(),
+        *demo.endpoints(),
         *stream.endpoints(),
         *clock.sleep_endpoints(),
         *(clock.endpoints() if settings.is_dev else ()),
