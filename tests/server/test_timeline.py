@@ -273,3 +273,19 @@ async def test_a_wait_says_what_for_while_it_lasts_and_what_came(either: World) 
     assert row["links"] == {"event_name": "paid", "expression": "async.data.id == 7", "until": row["due_at"]}
     [row] = [row for row in over["rows"] if row["title"] == "wait"]
     assert row["links"]["event_name"] == "paid"
+
+
+async def test_the_time_of_a_run_adds_up_whatever_is_shown_of_it(world: World) -> None:
+    await world.register("f")
+    replies = iter([ops(sleep("first", "1h")), ops(sleep("second", "2h")), result(1)])
+    world.apps.answers["f"] = lambda _call: next(replies)
+    id = (await world.send("f.go"))["runs"][0]["id"]
+    await world.post("/api/skip", {"duration": "2h"})
+
+    found = [
+        (await world.get(f"/api/runs/{id}/timeline", **query))["run"]["durations"]
+        for query in ({}, {"payloads": False}, {"payloads": False, "after": "2026-01-01T01:30:00Z"})
+    ]
+
+    assert found[0] == found[1] == found[2]
+    assert found[0] == {"queued_ms": 0, "code_ms": 0, "waiting_ms": 0, "sleeping_ms": 7_200_000, "overhead_ms": 0}

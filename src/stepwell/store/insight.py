@@ -70,6 +70,9 @@ class Questions:
     async def load_outline(self, id: RunId, *, after: int | None) -> RunDetail | None:
         return await self._ask(lambda: outline.load_outline(id, after))
 
+    async def load_spans(self, id: RunId) -> RunDetail | None:
+        return await self._ask(lambda: outline.load_spans(id))
+
     async def load_relatives(self, id: RunId) -> Relatives:
         return await self._ask(lambda: outline.load_relatives(id))
 

@@ -892,6 +892,10 @@ class Insight(Protocol):
         """
         ...
 
+    async def load_spans(self, id: RunId) -> RunDetail | None:
+        """Return when each thing of a run began and ended, without names and contents."""
+        ...
+
     async def load_relatives(self, id: RunId) -> Relatives:
         """Return what a run is connected with."""
         ...

@@ -56,6 +56,36 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
     )
 
 
+def load_spans(id: RunId) -> Reading[RunDetail | None]:
+    """Return when each thing of a run began and ended, and nothing else of it."""
+    runs = yield Text(f"select {BRIEF_COLUMNS} from run where id = ?", (id,))  # noqa: S608 - fixed pieces
+    if not runs:
+        return None
+    run = read_run(runs[0])
+    event = yield from load_event(run.event_id)
+    assert event is not None, "an event is kept as long as its runs"
+    attempts = yield Text(
+        "select run_id, '', step_id, '', attempt, started_at, ended_at, outcome, null, retry_at"
+        " from attempt where run_id = ? order by started_at, id",
+        (id,),
+    )
+    # The others were attempts.
+    steps = yield Text(
+        "select run_id, id, position, op, '', substr(memo, 1, 0), started_at, ended_at, null, null from step"
+        " where run_id = ? and op not in ('Step', 'StepRun', 'StepFailed') order by position",
+        (id,),
+    )
+    jobs = yield Statement("job_load", [(id,)])
+    return RunDetail(
+        run=run,
+        event=event,
+        steps=[read_step(row) for row in steps],
+        attempts=[read_attempt(row) for row in attempts],
+        jobs=[read_job(row) for row in jobs],
+        step_bytes={},
+    )
+
+
 def load_relatives(id: RunId) -> Reading[Relatives]:
     """Return the run that invoked a run, the runs that it invoked, and the events that it sent."""
     parents = yield Text(

@@ -11,6 +11,7 @@ from stepwell.engine.core.standing import Standing, Surroundings, reasons, summa
 from stepwell.limits import RUN_IDS_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, RunId, ulid_ms
+from stepwell.server.api.durations import Durations, durations
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import EventView, event_view, find_event
 from stepwell.server.api.filters import Ids, Statuses, function_ids, gathering_ms_max, read_ids, read_statuses
@@ -97,6 +98,7 @@ class RunPageView(RunView, frozen=True, kw_only=True):
     parent: RelativeView | None
     children: list[RelativeView]
     sent_events: list[SentEventView]
+    durations: Durations
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -265,6 +267,7 @@ async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
         raise _not_found(id)
     relatives = await insight.load_relatives(id)
     rows = timeline(detail, *there, relatives, now=now)
+    whole = detail if query.payloads or after is None else await insight.load_spans(id) or detail
     if after is not None:
         rows = [row for row in rows if row.ended_at is None or row.ended_at >= time_text(after)]
     view = await _fields(context, detail, _waiting(*there, now=now))
@@ -273,6 +276,7 @@ async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
         parent=_relative(relatives.parent, there[1]) if relatives.parent is not None else None,
         children=[_relative(child, there[1]) for child in relatives.children],
         sent_events=[SentEventView(event.id, event.name, event.step) for event in relatives.sent],
+        durations=durations(whole.run, whole.attempts, whole.steps, whole.jobs, now=now),
     )
     return Timeline(time_text(now), run, rows)
 
