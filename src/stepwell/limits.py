@@ -115,6 +115,13 @@ LINE_COUNTED_MAX: Final = 1_000  # jobs that are counted when somebody asks for 
 # out is said in the answer.
 RUNS_SCANNED_MAX: Final = 20_000  # that a page of a list looks through by a filter that has no index
 RUNS_COUNTED_MAX: Final = 200_000  # ended runs that a chart counts, the newest first
+DURATIONS_READ_MAX: Final = 20_000  # of ended runs, for percentiles: the newest
+FAILURES_READ_MAX: Final = 1_000  # of one function, that are grouped by error
+FAILURES_SCANNED_MAX: Final = 5_000  # among which each function's last failure is looked for
+NAMES_SCANNED_MAX: Final = 1_000  # events among which names and examples are looked for
+EXAMPLE_BYTES_MAX: Final = 16 * KIB  # of an event that is shown as an example
+HOURS_MAX: Final = 24 * 366  # of a chart
+LIMITS_SHOWN_MAX: Final = 20  # keys of concurrency limits
 OPEN_COUNTED_MAX: Final = 10_000  # runs that haven't ended
 EVENTS_SCANNED_MAX: Final = 20_000  # likewise
 WHERE_SEARCH_MS: Final = 200  # of one page of a search by a condition

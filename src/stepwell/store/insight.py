@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from stepwell.engine.core.model import Run
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
 from stepwell.store import counts, lists, outline
 from stepwell.store.interface import (
+    EndedRun,
     EventFilter,
     FoundEvents,
     FoundRuns,
+    FunctionCount,
+    NamedEvent,
     Relatives,
     RowPayload,
     RunContent,
@@ -66,6 +70,31 @@ class Questions:
         return await self._ask(
             lambda: counts.count_runs(environment, function_ids, start=start, end=end, bucket_ms=bucket_ms)
         )
+
+    async def count_by_function(
+        self, environment: EnvironmentId, *, start: int, end: int, bucket_ms: int
+    ) -> tuple[list[FunctionCount], int | None]:
+        return await self._ask(lambda: counts.count_by_function(environment, start=start, end=end, bucket_ms=bucket_ms))
+
+    async def read_durations(
+        self, environment: EnvironmentId, function_id: FunctionId | None, *, start: int, end: int
+    ) -> list[EndedRun]:
+        return await self._ask(lambda: counts.read_durations(environment, function_id, start=start, end=end))
+
+    async def last_failures(self, environment: EnvironmentId) -> list[Run]:
+        return await self._ask(lambda: counts.last_failures(environment))
+
+    async def failures_of(self, environment: EnvironmentId, function_id: FunctionId) -> tuple[list[Run], int | None]:
+        return await self._ask(lambda: counts.failures_of(environment, function_id))
+
+    async def calls_in_progress(self) -> list[tuple[str, int]]:
+        return await self._ask(counts.calls_in_progress)
+
+    async def slots_used(self, prefixes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+        return await self._ask(lambda: counts.slots_used(prefixes))
+
+    async def recent_names(self, environment: EnvironmentId, *, limit: int) -> list[NamedEvent]:
+        return await self._ask(lambda: counts.recent_names(environment, limit))
 
     async def load_outline(self, id: RunId, *, after: int | None) -> RunDetail | None:
         return await self._ask(lambda: outline.load_outline(id, after))

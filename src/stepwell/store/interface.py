@@ -701,6 +701,30 @@ class RunCounts(NamedTuple):
     """Set where there were more than ``RUNS_COUNTED_MAX``: what ended before wasn't counted."""
 
 
+class EndedRun(NamedTuple):
+    """A run that completed."""
+
+    function_id: FunctionId
+    ended_at: int
+    took_ms: int
+
+
+class FunctionCount(NamedTuple):
+    """How many runs of a function ended in a status within a bucket of time."""
+
+    function_id: FunctionId
+    ended: EndedCount
+
+
+class NamedEvent(NamedTuple):
+    """The last event of a name."""
+
+    name: str
+    received_at: int
+    body: bytes | None
+    """None where it is too large for an example."""
+
+
 class EventFilter(NamedTuple):
     """Which events to list, newest first."""
 
@@ -883,6 +907,38 @@ class Insight(Protocol):
         bucket_ms: int,
     ) -> RunCounts:
         """Count runs by the time at which they ended, and those that haven't."""
+        ...
+
+    async def count_by_function(
+        self, environment: EnvironmentId, *, start: int, end: int, bucket_ms: int
+    ) -> tuple[list[FunctionCount], int | None]:
+        """Count the runs of each function by the time at which they ended; and say from when on, if not all were."""
+        ...
+
+    async def read_durations(
+        self, environment: EnvironmentId, function_id: FunctionId | None, *, start: int, end: int
+    ) -> list[EndedRun]:
+        """Return the newest runs that completed, of one function or of all, with how long they took."""
+        ...
+
+    async def last_failures(self, environment: EnvironmentId) -> list[Run]:
+        """Return the last failed run of each function, where it isn't long ago, without payloads."""
+        ...
+
+    async def failures_of(self, environment: EnvironmentId, function_id: FunctionId) -> tuple[list[Run], int | None]:
+        """Return a function's newest failed runs, newest first; and since when, if older ones were left out."""
+        ...
+
+    async def calls_in_progress(self) -> list[tuple[str, int]]:
+        """Return how many jobs of each partition are being worked on."""
+        ...
+
+    async def slots_used(self, prefixes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+        """Return, for each beginning of concurrency keys, the keys that are used most, and by how many."""
+        ...
+
+    async def recent_names(self, environment: EnvironmentId, *, limit: int) -> list[NamedEvent]:
+        """Return the names of the newest events, each with its last event, the newest first."""
         ...
 
     async def load_outline(self, id: RunId, *, after: int | None) -> RunDetail | None:

@@ -85,6 +85,11 @@ def runs_by_id(environment: str, ids: Sequence[RunId]) -> Reading[FoundRuns]:
     return found._replace(runs=[run for run in found.runs if run.environment == environment])
 
 
+def brief_runs(ids: Sequence[RunId]) -> Reading[list[Run]]:
+    """Return some runs without payloads, newest first."""
+    return (yield from _runs(ids, BRIEF_COLUMNS))
+
+
 def _found(ids: Sequence[RunId], searched_to: RunId | None) -> Reading[FoundRuns]:
     runs = yield from _runs(ids, BRIEF_COLUMNS)
     names = yield Statement("event_names", [(id,) for id in sorted({run.event_id for run in runs})])

@@ -11,8 +11,10 @@ from stepwell.server.api import (
     clock,
     demo,
     doctor,
+    event_names,
     events,
     explain,
+    function_stats,
     functions,
     logs,
     openapi,
@@ -29,10 +31,12 @@ from stepwell.server.settings import Settings
 def endpoints(settings: Settings) -> list[AnyEndpoint]:
     """Return all endpoints that a server with these settings has."""
     return [
+        *event_names.endpoints(),
         *events.endpoints(),
         *stats.endpoints(),
         *runs.endpoints(),
         *explain.endpoints(),
+        *function_stats.endpoints(),
         *functions.endpoints(),
         *apps.endpoints(),
         *logs.endpoints(),

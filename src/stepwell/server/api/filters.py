@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.model import RunStatus
+from stepwell.engine.core.model import Function, RunStatus
 from stepwell.limits import DEBOUNCE_PERIOD_MS_MAX, RUN_IDS_MAX
 from stepwell.protocol.ids import AppId, FunctionId
 from stepwell.server.api.page import is_ulid
@@ -57,6 +57,14 @@ def function_ids(
     if function is not None and all(one.slug != function for one in known):
         raise ApiError(404, "function_not_found", f"there is no function {function[:300]!r}", path="$.function")
     return tuple(one.id for one in known if function in (None, one.slug) and app in (None, apps[one.app_id]))
+
+
+def find_function(context: Context, slug: str) -> Function:
+    """Return a function, archived or not. Raises ``ApiError`` 404."""
+    for function in context.engine.registry.by_id.values():
+        if function.slug == slug:
+            return function
+    raise ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}: is its app synced?")
 
 
 def gathering_ms_max(context: Context, ids: Sequence[FunctionId] | None) -> int:

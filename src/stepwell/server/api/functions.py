@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ from stepwell.protocol.canonical import Json, NotJson, canonical
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, FunctionId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, absent
+from stepwell.server.api.filters import find_function
 from stepwell.server.api.runs import RunView, app_names, run_view
 from stepwell.server.context import ApiError, Context
 from stepwell.store.interface import Schedule
@@ -54,6 +55,13 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     pause: PauseView | None
 
 
+class FunctionDetail(FunctionView, frozen=True, kw_only=True):
+    """A function with its configuration."""
+
+    config: msgspec.Raw
+    """As the app registered it."""
+
+
 class FunctionList(msgspec.Struct, frozen=True):
     """Functions, by their ids."""
 
@@ -89,7 +97,7 @@ def endpoints() -> list[AnyEndpoint]:
         Endpoint(
             "GET", "/api/functions", "List functions", FunctionList, list_functions, query=FunctionsQuery, body=Nothing
         ),
-        Endpoint("GET", one, "Show a function", FunctionView, show_function, query=Nothing, body=Nothing),
+        Endpoint("GET", one, "Show a function", FunctionDetail, show_function, query=Nothing, body=Nothing),
         Endpoint(
             "POST",
             f"{one}/invoke",
@@ -126,7 +134,7 @@ async def list_functions(call: Call[FunctionsQuery, Nothing]) -> FunctionList:
     apps = await app_names(call.context)
     schedules = await schedules_by_function(call.context)
     found = [
-        _view(function, apps, schedules)
+        FunctionView(**_facts(function, apps, schedules))
         for function in engine.registry.by_id.values()
         if (query.archived or not function.is_archived) and query.app in (None, apps[function.app_id])
     ]
@@ -135,9 +143,10 @@ async def list_functions(call: Call[FunctionsQuery, Nothing]) -> FunctionList:
     return FunctionList(sorted(found, key=lambda view: view.slug))
 
 
-async def show_function(call: Call[Nothing, Nothing]) -> FunctionView:
+async def show_function(call: Call[Nothing, Nothing]) -> FunctionDetail:
     """Show one function, archived or not."""
-    return await _show(call.context, call.path["slug"])
+    function = find_function(call.context, call.path["slug"])
+    return FunctionDetail(**await _fields(call.context, function), config=msgspec.Raw(function.registered))
 
 
 async def pause_function(call: Call[Nothing, PauseBody]) -> FunctionView:
@@ -188,15 +197,16 @@ def _registered(context: Context, slug: str) -> Function:
     """Return a function that an app has. Raises ``ApiError`` 404."""
     function = context.engine.registry.by_slug.get(slug)
     if function is None:
-        raise _not_found(slug)
+        raise ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}: is its app synced?")
     return function
 
 
 async def _show(context: Context, slug: str) -> FunctionView:
-    for function in context.engine.registry.by_id.values():
-        if function.slug == slug:
-            return _view(function, await app_names(context), await schedules_by_function(context))
-    raise _not_found(slug)
+    return FunctionView(**await _fields(context, find_function(context, slug)))
+
+
+async def _fields(context: Context, function: Function) -> dict[str, Any]:
+    return _facts(function, await app_names(context), await schedules_by_function(context))
 
 
 def _object(raw: msgspec.Raw, path: str) -> dict[str, Json]:
@@ -217,24 +227,24 @@ async def schedules_by_function(context: Context) -> dict[FunctionId, list[Sched
     return found
 
 
-def _view(function: Function, apps: dict[AppId, str], schedules: dict[FunctionId, list[Schedule]]) -> FunctionView:
+def _facts(function: Function, apps: dict[AppId, str], schedules: dict[FunctionId, list[Schedule]]) -> dict[str, Any]:
     config = function.config
-    return FunctionView(
-        slug=function.slug,
-        name=config.name or function.slug,
-        app=apps[function.app_id],
-        version=function.version,
-        triggers=[
+    return {
+        "slug": function.slug,
+        "name": config.name or function.slug,
+        "app": apps[function.app_id],
+        "version": function.version,
+        "triggers": [
             TriggerView(
                 trigger.event, trigger.expression, trigger.cron, _next_at(trigger.cron, schedules.get(function.id, ()))
             )
             for trigger in config.triggers
         ],
-        max_attempts=function.max_attempts,
-        url=config.url,
-        is_archived=function.is_archived,
-        pause=_pause_view(function.pause) if function.pause is not None else None,
-    )
+        "max_attempts": function.max_attempts,
+        "url": config.url,
+        "is_archived": function.is_archived,
+        "pause": _pause_view(function.pause) if function.pause is not None else None,
+    }
 
 
 def _pause_view(pause: Pause) -> PauseView:
@@ -244,7 +254,3 @@ def _pause_view(pause: Pause) -> PauseView:
 def _next_at(cron: str | None, schedules: Sequence[Schedule]) -> str | None:
     times = [schedule.next_at for schedule in schedules if schedule.cron == cron and schedule.next_at is not None]
     return time_text(times[0]) if times else None
-
-
-def _not_found(slug: str) -> ApiError:
-    return ApiError(404, "function_not_found", f"there is no function {slug[:300]!r}: is its app synced?")
