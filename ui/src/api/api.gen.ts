@@ -53,6 +53,16 @@ export interface ConfigView {
   config: Json;
 }
 
+/** Whether the demo shall run. */
+export interface DemoSwitch {
+  on: boolean;
+}
+
+/** Whether the demo runs. */
+export interface DemoView {
+  is_on: boolean;
+}
+
 /** One round of the reconciler. */
 export interface Diagnosis {
   is_healthy: boolean;
@@ -791,6 +801,20 @@ export interface Endpoints {
     query: Record<string, never>;
     body: undefined;
     answer: Revoked;
+  };
+  /** Show whether the demo app runs. */
+  "GET /api/demo": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: undefined;
+    answer: DemoView;
+  };
+  /** Turn the demo app on or off. */
+  "POST /api/demo": {
+    path: Record<string, never>;
+    query: Record<string, never>;
+    body: DemoSwitch;
+    answer: DemoView;
   };
   /** Stream changes. */
   "GET /api/stream": {
