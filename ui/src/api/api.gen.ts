@@ -73,6 +73,15 @@ export interface Diagnosis {
   findings: FindingView[];
 }
 
+/** Where the time of a run went. The parts add up to the time from queued to ended, or to now. */
+export interface Durations {
+  queued_ms: number;
+  code_ms: number;
+  waiting_ms: number;
+  sleeping_ms: number;
+  overhead_ms: number;
+}
+
 /** The answer to a request that failed. */
 export interface Error {
   error: ErrorDetail;
@@ -93,6 +102,19 @@ export interface EventExplanation {
   functions: OutcomeView[];
   left_out: number;
   near: string[];
+}
+
+/** A name that events have, or that a trigger has. */
+export interface EventName {
+  name: string;
+  last_at: string | null;
+  example: Json;
+  functions: string[];
+}
+
+/** Names of the newest events, the newest first; then those that only triggers have. */
+export interface EventNames {
+  items: EventName[];
 }
 
 /** Events, newest first. */
@@ -147,6 +169,22 @@ export interface Failure {
   stack?: string | null;
 }
 
+/** Failed runs with the same error, but for ids and numbers in it. */
+export interface FailureGroup {
+  fingerprint: string;
+  error: string;
+  count: number;
+  first_at: string;
+  last_at: string;
+  run_ids: string[];
+}
+
+/** What a function's newest runs failed with, the most frequent first. */
+export interface Failures {
+  groups: FailureGroup[];
+  counted_from: string | null;
+}
+
 /** Something that was found: a fault, which should never be; or what comes of time, such as an expired wait. */
 export interface FindingView {
   fault: string;
@@ -156,9 +194,63 @@ export interface FindingView {
   examples: string[];
 }
 
+/** Runs of a function that ended from ``at`` on, up to the next bucket. */
+export interface FunctionBucket {
+  at: string;
+  completed?: number;
+  failed?: number;
+  cancelled?: number;
+  skipped?: number;
+  p50_ms: number | null;
+  p95_ms: number | null;
+}
+
+/** A function with its configuration. */
+export interface FunctionDetail {
+  slug: string;
+  name: string;
+  app: string;
+  version: number;
+  triggers: TriggerView[];
+  max_attempts: number;
+  url: string;
+  is_archived: boolean;
+  pause: PauseView | null;
+  config: Json;
+}
+
 /** Functions, by their ids. */
 export interface FunctionList {
   items: FunctionView[];
+}
+
+/** How a function did over time, and what it has to do now. */
+export interface FunctionStats {
+  bucket_ms: number;
+  buckets: FunctionBucket[];
+  backlog: number;
+  running: number;
+  limits: LimitUse[];
+  counted_from: string | null;
+}
+
+/** All functions, by their ids; with ``is_partial`` the oldest runs of the time weren't counted. */
+export interface FunctionSummaries {
+  items: FunctionSummary[];
+  is_partial: boolean;
+}
+
+/** How a function did lately. */
+export interface FunctionSummary {
+  slug: string;
+  runs: number;
+  failed: number;
+  p50_ms: number | null;
+  p95_ms: number | null;
+  backlog: number;
+  running: number;
+  last_failed: LastFailure | null;
+  buckets: [number, number][];
 }
 
 /** A function as it is registered. */
@@ -188,6 +280,13 @@ export interface Invocation {
   v?: string | null;
 }
 
+/** The last run of a function that failed. */
+export interface LastFailure {
+  run_id: string;
+  at: string;
+  error: string;
+}
+
 /** The latest round of the server that answers; null when there was none yet. */
 export interface LatestDiagnosis {
   latest: Diagnosis | null;
@@ -202,6 +301,16 @@ export interface LimitState {
   limit: number;
   in_use: number;
   used_by: string[];
+}
+
+/** How much of a concurrency limit is used. With a key, each value that is used most has its own. */
+export interface LimitUse {
+  key: string | null;
+  value: string | null;
+  of: string;
+  scope: Scope;
+  limit: number;
+  used: number;
 }
 
 /** What a row is connected with: only what is known is there. */
@@ -380,6 +489,7 @@ export interface RunPageView {
   parent: RelativeView | null;
   children: RelativeView[];
   sent_events: SentEventView[];
+  durations: Durations;
 }
 
 /** Where a run is. The last four are final: no edge leaves them. */
@@ -454,6 +564,9 @@ export interface RunsTotals {
   queued: number;
   running: number;
 }
+
+/** Who shares the count of a concurrency rule. */
+export type Scope = "account" | "env" | "fn";
 
 /** An error of an attempt. */
 export interface Seen {
@@ -585,6 +698,13 @@ export interface TriggerView {
 
 /** Each endpoint by method and path: what it takes and what it answers. */
 export interface Endpoints {
+  /** List names of events, with examples. */
+  "GET /api/events/names": {
+    path: Record<string, never>;
+    query: { limit?: number };
+    body: undefined;
+    answer: EventNames;
+  };
   /** Send one event, or a list of them. */
   "POST /api/events": {
     path: Record<string, never>;
@@ -676,6 +796,27 @@ export interface Endpoints {
     body: undefined;
     answer: Explanation;
   };
+  /** Show how all functions did. */
+  "GET /api/functions/stats": {
+    path: Record<string, never>;
+    query: { hours?: number };
+    body: undefined;
+    answer: FunctionSummaries;
+  };
+  /** Show how a function did. */
+  "GET /api/functions/{slug}/stats": {
+    path: { slug: string };
+    query: { hours?: number; buckets?: number };
+    body: undefined;
+    answer: FunctionStats;
+  };
+  /** Show what a function's runs failed with. */
+  "GET /api/functions/{slug}/failures": {
+    path: { slug: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: Failures;
+  };
   /** List functions. */
   "GET /api/functions": {
     path: Record<string, never>;
@@ -688,7 +829,7 @@ export interface Endpoints {
     path: { slug: string };
     query: Record<string, never>;
     body: undefined;
-    answer: FunctionView;
+    answer: FunctionDetail;
   };
   /** Start a function, whatever its triggers say. */
   "POST /api/functions/{slug}/invoke": {
