@@ -1,6 +1,7 @@
 // The state of the page that its address holds.
 import type { RunStatus } from "~/api/api.gen";
 import { checkRange, type RangeSearch } from "~/lists/range";
+import { texts } from "~/lists/texts";
 
 export const STATUSES = ["queued", "running", "completed", "failed", "cancelled", "skipped"] as const;
 
@@ -18,17 +19,6 @@ export function checkRunsSearch(raw: Record<string, unknown>): RunsSearch {
     ...statusSearch(statusesOf({ status: String(raw.status ?? "") })),
     ...checkRange(raw),
   };
-}
-
-/** Of what an address says, the texts; the router reads `?q=42` as a number. */
-export function texts<K extends string>(raw: Record<string, unknown>, names: readonly K[]): Partial<Record<K, string>> {
-  const found: Partial<Record<K, string>> = {};
-  for (const name of names) {
-    const value = raw[name];
-    const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-    if (value !== undefined && value !== null && text) found[name] = text;
-  }
-  return found;
 }
 
 export function statusesOf(search: { status?: string }): RunStatus[] {

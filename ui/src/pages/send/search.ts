@@ -1,6 +1,9 @@
 /** The state of the page that its address holds. */
-export type SendSearch = Record<never, never>;
+export interface SendSearch {
+  /** The id of an event to begin with. */
+  event?: string;
+}
 
-export function checkSendSearch(_raw: Record<string, unknown>): SendSearch {
-  return {};
+export function checkSendSearch(raw: Record<string, unknown>): SendSearch {
+  return typeof raw.event === "string" ? { event: raw.event } : {};
 }

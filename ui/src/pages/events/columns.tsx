@@ -1,0 +1,85 @@
+import { Link } from "@tanstack/react-router";
+import { TriangleAlert } from "lucide-react";
+import type { CausedRunView, EventSummary } from "~/api/api.gen";
+import type { Column } from "~/lists/GridRow";
+import { StatusDot } from "~/parts/StatusBadge";
+import { Time } from "~/parts/Time";
+import s from "./columns.module.css";
+
+/** Runs that a row names; of more, it says how many. */
+const RUNS_SHOWN = 4;
+
+export function columns(near: ReadonlyMap<string, readonly string[]>): readonly Column<EventSummary>[] {
+  return [
+    {
+      name: "Name",
+      width: "minmax(180px, 1fr)",
+      area: "title",
+      cell: (event) => (
+        <Link to="/events/$id" params={{ id: event.id }} className={s.name} tabIndex={-1}>
+          {event.name}
+        </Link>
+      ),
+    },
+    {
+      name: "Received",
+      width: "84px",
+      area: "side",
+      cell: (event) => (
+        <span className={s.quiet}>
+          <Time at={event.received_at} />
+        </span>
+      ),
+    },
+    {
+      name: "Runs",
+      width: "minmax(200px, 2.4fr)",
+      area: "under",
+      cell: (event) => <Caused event={event} near={near.get(event.name)} />,
+    },
+    { name: "Id", width: "230px", cell: (event) => <code className={s.id}>{event.id}</code> },
+  ];
+}
+
+/** How an event is called, for those who hear it. */
+export function nameOf(event: EventSummary): string {
+  return `${event.name} ${event.id}`;
+}
+
+function Caused({ event, near }: { event: EventSummary; near: readonly string[] | undefined }) {
+  if (event.runs.length > 0) {
+    const more = event.runs.length - RUNS_SHOWN;
+    return (
+      <span className={s.runs}>
+        {event.runs.slice(0, RUNS_SHOWN).map((run) => (
+          <Badge key={run.id} run={run} />
+        ))}
+        {more > 0 && <span className={s.quiet}>and {more} more</span>}
+      </span>
+    );
+  }
+  if (!near) return <span className={s.none}>–</span>;
+  const [like] = near;
+  if (!like) return <span className={s.none}>no function has this trigger</span>;
+  return (
+    <span className={s.warning}>
+      <TriangleAlert size={13} aria-hidden /> Starts nothing. Did you mean <code>{like}</code>?
+    </span>
+  );
+}
+
+function Badge({ run }: { run: CausedRunView }) {
+  return (
+    <Link
+      to="/runs/$id"
+      params={{ id: run.id }}
+      className={s.badge}
+      data-status={run.status}
+      title={`${run.function}: ${run.status}`}
+      tabIndex={-1}
+    >
+      <StatusDot status={run.status} />
+      <span className={s.function}>{run.function}</span>
+    </Link>
+  );
+}
