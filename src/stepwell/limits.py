@@ -192,4 +192,5 @@ STREAM_POLL_S: Final = 2.0  # while pages are open that hear nothing of other re
 VIEWING_S: Final = 10.0  # how often a replica tells the others what its pages want to hear
 VIEWING_KEPT_S: Final = 25.0  # how long they go by it: two may be lost
 VIEWED_RUNS_MAX: Final = 100  # that it names one by one; of more pages, all runs are told
+STREAM_CHECKED_S: Final = 60.0  # how long a page may listen whose session has ended, or whose token was revoked
 STREAM_COMMENT_S: Final = 15.0  # of silence; proxies and browsers then learn that the other end is there

@@ -228,3 +228,22 @@ async def test_streams_end_when_the_server_stops(world: World) -> None:
 
         assert await page.next() is None
         await world.refused(503, "stopping", "GET", "/api/stream?topics=runs")
+
+
+async def test_a_stream_ends_after_its_session(production: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.server.api.stream.STREAM_CHECKED_S", 0.0)
+    access = production.context.access
+    link = await access.make_setup_link()
+    assert link is not None
+    token = await access.set_up(link.partition("#")[2], "correct horse battery", "127.0.0.1")
+    async with serving(production) as served:
+        page = await served.page("topics=functions", Cookie=f"stepwell={token}")
+        await page.next()
+        production.context.hub.functions_changed()
+        assert await page.next() is not None
+        await access.log_out(token)
+        production.context.hub.functions_changed()
+
+        assert await page.next() is not None
+        assert await page.next() is None
+        assert (await served.page("topics=functions", Cookie=f"stepwell={token}")).status == 401

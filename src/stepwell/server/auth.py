@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _OPEN_API: Final = frozenset(("/api/session", "/api/setup"))
 """Where one asks who one is, and comes in."""
 _IS_KNOWN: Final = "stepwell.is_known"
+_ASK_AGAIN: Final = "stepwell.ask_again"
 _OPEN_PATHS: Final = ("/e/", "/health", "/ready")
 """Open to pages of any origin, as the event API must be (protocol 2.3)."""
 
@@ -59,6 +61,7 @@ class ApiGuard:
     async def _admit(self, scope: Scope) -> str | None:
         """Let a request in, and return a cookie that its answer takes along. Raises ``ApiError``, ``StoreError``."""
         scope[_IS_KNOWN] = self._is_dev
+        scope[_ASK_AGAIN] = partial(self._is_known, scope)
         if self._is_dev:
             self._check_foreign(scope)
             return None
@@ -77,6 +80,8 @@ class ApiGuard:
         return await self._check_session(scope)
 
     async def _is_known(self, scope: Scope) -> bool:
+        if self._is_dev:
+            return True
         if headers_of(scope, b"authorization"):
             return await self._has_token(scope)
         token = session_token(scope)
@@ -131,6 +136,11 @@ class ApiGuard:
 def is_authenticated(scope: Scope) -> bool:
     """Tell whether the guard knows who makes a request to the API."""
     return scope[_IS_KNOWN]
+
+
+async def is_still_authenticated(scope: Scope) -> bool:
+    """Ask again whether who made a request may make it: a session may have ended. Raises ``StoreError``."""
+    return await scope[_ASK_AGAIN]()
 
 
 def check_bearer(context: Context, request: Request) -> None:

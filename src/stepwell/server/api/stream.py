@@ -11,10 +11,11 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from stepwell.errors import UsageError
-from stepwell.limits import STREAM_COMMENT_S, STREAMS_MAX
+from stepwell.errors import StoreError, UsageError
+from stepwell.limits import STREAM_CHECKED_S, STREAM_COMMENT_S, STREAMS_MAX
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.logs import LogLineView, line_view
+from stepwell.server.auth import is_still_authenticated
 from stepwell.server.context import ApiError, Context
 from stepwell.server.live.changes import Topics, read_topics
 from stepwell.server.live.hub import Heard
@@ -107,11 +108,13 @@ class EventStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
             return
-        async with aclosing(self._messages()) as messages:
+        async with aclosing(self._messages(scope)) as messages:
             await StreamingResponse(messages, headers=self.headers)(scope, receive, send)
 
-    async def _messages(self) -> AsyncGenerator[bytes]:
+    async def _messages(self, scope: Scope) -> AsyncGenerator[bytes]:
         page = self._context.hub.join(self._topics, self._cursor or None)
+        now = asyncio.get_running_loop().time
+        checked_at = now()
         try:
             yield f"retry: {_RETRY_MS}\n".encode() + _message("hello", page.cursor, Hello(page.cursor))
             while True:
@@ -126,6 +129,10 @@ class EventStream(Response):
                 else:
                     heard.text = heard.text or self._text(heard)
                     yield heard.text
+                if now() - checked_at >= STREAM_CHECKED_S:
+                    checked_at = now()
+                    if not await _may_listen(scope):
+                        return
         finally:
             page.leave()
 
@@ -141,6 +148,14 @@ class EventStream(Response):
             is_partial=told.is_partial,
         )
         return _message("changes", heard.cursor, changes)
+
+
+async def _may_listen(scope: Scope) -> bool:
+    """Tell whether whoever listens may still do so; while the database can't be asked, as before."""
+    try:
+        return await is_still_authenticated(scope)
+    except StoreError:
+        return True
 
 
 def _message(name: str, cursor: str, data: object) -> bytes:
