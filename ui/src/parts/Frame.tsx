@@ -1,8 +1,11 @@
 // What stands around every page: navigation, the server's mode, whether news come in.
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { Activity, Boxes, List, ScrollText, Send } from "lucide-react";
+import { type MouseEvent, useState } from "react";
 import { useSession } from "~/api/session";
+import { SendDialog } from "~/pages/send/SendDialog";
 import s from "./Frame.module.css";
+import { Kbd } from "./Kbd";
 import { LiveDot } from "./LiveDot";
 import { LogOut } from "./LogOut";
 import { ThemeSwitch } from "./ThemeSwitch";
@@ -18,7 +21,14 @@ const BARE = ["/login", "/setup"];
 
 export function Frame() {
   const { pathname } = useLocation();
+  const [isSending, setSending] = useState(false);
   if (BARE.includes(pathname)) return <Outlet />;
+  // A click opens it above the page that one is on; in a tab of its own it is a page.
+  const send = (event: MouseEvent) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || pathname === "/send") return;
+    event.preventDefault();
+    setSending(true);
+  };
   return (
     <div className={s.frame}>
       <a className={s.skip} href="#main">
@@ -39,9 +49,10 @@ export function Frame() {
             </li>
           ))}
           <li className={s.apart}>
-            <Link to="/send" className={s.place} activeProps={{ className: s.here }}>
+            <Link to="/send" className={s.place} activeProps={{ className: s.here }} onClick={send}>
               <Send size={16} strokeWidth={1.75} aria-hidden />
               <span>Send event</span>
+              <Kbd keys="s" />
             </Link>
           </li>
         </ul>
@@ -56,6 +67,9 @@ export function Frame() {
       <main id="main" className={s.main} tabIndex={-1}>
         <Outlet />
       </main>
+      {pathname !== "/send" && (
+        <SendDialog isOpen={isSending} open={() => setSending(true)} close={() => setSending(false)} />
+      )}
       <Toasts />
     </div>
   );

@@ -1,6 +1,12 @@
-/** The state of the page that its address holds. */
-export type WelcomeSearch = Record<never, never>;
+export const KITS = ["stepwell", "inngest-python", "inngest-typescript"] as const;
+export type Kit = (typeof KITS)[number];
 
-export function checkWelcomeSearch(_raw: Record<string, unknown>): WelcomeSearch {
-  return {};
+/** The state of the page that its address holds. */
+export interface WelcomeSearch {
+  kit?: Kit;
+}
+
+export function checkWelcomeSearch(raw: Record<string, unknown>): WelcomeSearch {
+  const kit = KITS.find((one) => one === raw.kit);
+  return kit ? { kit } : {};
 }

@@ -1,0 +1,67 @@
+import type { UseQueryResult } from "@tanstack/react-query";
+import { useMemo } from "react";
+import type { FunctionStats } from "~/api/api.gen";
+import type { ApiError } from "~/api/client";
+import { Chart } from "~/parts/Chart";
+import { ErrorState, Note, Skeleton } from "~/parts/ErrorState";
+import { short, took } from "../functions/numbers";
+import s from "./function.module.css";
+
+/** Runs by how they ended, and how long they took. */
+export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiError> }) {
+  const { data } = stats;
+  const drawn = useMemo(() => (data ? seriesOf(data) : null), [data]);
+  if (stats.isError) return <ErrorState error={stats.error} retry={() => stats.refetch()} />;
+  if (!drawn || !data) return <Skeleton lines={5} />;
+  return (
+    <>
+      {data.counted_from && (
+        <Note kind="partial">
+          There were too many runs to count those that ended before {local(data.counted_from)}.
+        </Note>
+      )}
+      <div className={s.charts}>
+        <section className={s.card} aria-label="Runs by status">
+          <h2>Ended runs</h2>
+          <Chart
+            label="Ended runs by status over time"
+            kind="bars"
+            times={drawn.times}
+            series={drawn.runs}
+            format={short}
+          />
+        </section>
+        <section className={s.card} aria-label="Time taken">
+          <h2>Time from start to end</h2>
+          <Chart
+            label="Time that completed runs took, p50 and p95"
+            kind="lines"
+            times={drawn.times}
+            series={drawn.latency}
+            format={took}
+          />
+        </section>
+      </div>
+    </>
+  );
+}
+
+function seriesOf({ buckets }: FunctionStats) {
+  const status = (name: "completed" | "failed" | "cancelled" | "skipped") => ({
+    name,
+    colour: `--${name}-solid`,
+    values: buckets.map((bucket) => bucket[name] ?? 0),
+  });
+  return {
+    times: buckets.map(({ at }) => Date.parse(at) / 1_000),
+    runs: [status("completed"), status("failed"), status("cancelled"), status("skipped")],
+    latency: [
+      { name: "p50", colour: "--running-solid", values: buckets.map(({ p50_ms }) => p50_ms) },
+      { name: "p95", colour: "--waiting-solid", values: buckets.map(({ p95_ms }) => p95_ms) },
+    ],
+  };
+}
+
+function local(at: string): string {
+  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}

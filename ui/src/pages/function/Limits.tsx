@@ -1,0 +1,54 @@
+import type { FunctionStats, LimitUse } from "~/api/api.gen";
+import s from "./function.module.css";
+
+/** What waits, what is in progress, and how much of each concurrency limit is in use. */
+export function Limits({ stats }: { stats: FunctionStats | undefined }) {
+  if (!stats) return null;
+  return (
+    <section className={s.now} aria-label="Now">
+      <dl className={s.counts}>
+        <div>
+          <dt>Backlog</dt>
+          <dd>{stats.backlog.toLocaleString()}</dd>
+        </div>
+        <div>
+          <dt>Running</dt>
+          <dd>{stats.running.toLocaleString()}</dd>
+        </div>
+      </dl>
+      {stats.limits.length > 0 && (
+        <ul className={s.limits} aria-label="Concurrency limits">
+          {stats.limits.map((limit) => (
+            <Limit key={`${limit.of} ${limit.scope} ${limit.key} ${limit.value}`} limit={limit} />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Limit({ limit: { key, value, of, scope, limit, used } }: { limit: LimitUse }) {
+  const words = `${used} of ${limit} ${of} in use`;
+  return (
+    <li>
+      <span className={s.limitName}>
+        {key ? <code>{key}</code> : of === "runs" ? "Runs at a time" : "Steps at a time"}
+        {value && <em title="A hash of the key's value"> {value.slice(0, 8)}</em>}
+        {scope !== "fn" && <em> shared in the {scope === "env" ? "environment" : "account"}</em>}
+      </span>
+      {/* biome-ignore lint/a11y/useSemanticElements: browsers paint a <meter> their own way */}
+      <span
+        className={s.meter}
+        role="meter"
+        aria-label={words}
+        aria-valuemin={0}
+        aria-valuemax={limit}
+        aria-valuenow={Math.min(used, limit)}
+        data-full={used >= limit}
+      >
+        <i style={{ width: `${Math.min(100, (used / limit) * 100)}%` }} />
+      </span>
+      <span className={s.hint}>{words}</span>
+    </li>
+  );
+}
