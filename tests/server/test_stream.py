@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import uvicorn
 
-from stepwell.limits import STREAMS_MAX
+from stepwell.limits import STREAM_ITEMS_MAX, STREAMS_MAX
+from stepwell.protocol.ids import RunId
 from stepwell.server.live.changes import Topics
 from stepwell.server.main import make_app
 from tests.server.world import API_TOKEN, World
@@ -247,3 +248,27 @@ async def test_a_stream_ends_after_its_session(production: World, monkeypatch: p
         assert await page.next() is not None
         assert await page.next() is None
         assert (await served.page("topics=functions", Cookie=f"stepwell={token}")).status == 401
+
+
+async def test_a_page_that_does_not_read_costs_no_memory_and_reads_everything_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.server.live.hub.STREAM_PACE_S", 0.0)
+    monkeypatch.setattr("stepwell.server.live.hub._SOON_S", 0.0)
+    monkeypatch.setattr("stepwell.server.live.hub.STREAM_KEPT_MAX", 3)
+    hub = world.context.hub
+    ids = [RunId(f"{number:026}") for number in range(STREAM_ITEMS_MAX)]
+    async with serving(world) as served:
+        slow = await served.page("topics=runs")
+        quick = hub.join(Topics(runs=True))
+        for _ in range(2_500):  # more than the buffers of both ends take
+            hub.touched(ids)
+            assert await quick.next() is not None
+
+        names: list[str] = []
+        while "reset" not in names:
+            message = await slow.next()
+            assert message is not None
+            names.append(message.name)
+        assert len(names) < 2_500
+        quick.leave()
