@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import type { RunPageView } from "~/api/api.gen";
+import { asCurl, asMarkdown, asPytest, python } from "./copies";
+import { rowOf } from "./fixture";
+
+const run = {
+  id: "01RUN",
+  function: "shop-charge",
+  app: "shop",
+  status: "failed",
+  function_version: 3,
+  queued_at: "2026-01-01T00:00:00.000Z",
+  started_at: null,
+  ended_at: null,
+  duration_ms: null,
+  reason: null,
+  error: { name: "CardError", message: "no", stack: "Traceback\nCardError: no" },
+  event: { name: "order.placed", data: { who: "O'Neil", ok: true, none: null }, user: null, v: null },
+} as unknown as RunPageView;
+
+test("a shell's quotes in the event don't end the command", () => {
+  const text = asCurl(run, "http://localhost:8288", false);
+
+  expect(text).toContain("O'\\''Neil");
+  expect(text).not.toContain("Authorization");
+  expect(asCurl(run, "https://x", true)).toContain('-H "Authorization: Bearer $STEPWELL_API_TOKEN"');
+});
+
+test("JSON becomes Python's literals", () => {
+  expect(python({ a: [true, false, null], b: {}, c: "x" })).toBe(
+    '{\n    "a": [\n        True,\n        False,\n        None,\n    ],\n    "b": {},\n    "c": "x",\n}',
+  );
+  expect(asPytest(run, "http://localhost:8288")).toContain("def test_shop_charge() -> None:");
+});
+
+test("the Markdown has facts, steps, tracebacks and lines, and a fence that no backtick in them ends", () => {
+  const rows = [rowOf({ id: "a", step_id: "pay", status: "failed", error_line: "CardError: a | b" })];
+  const text = asMarkdown({
+    run,
+    rows,
+    why: undefined,
+    logs: [{ at: "t", level: "info", step: "pay", message: "```" }] as never,
+    config: { id: "charge" },
+    errors: new Map([["a", { name: "CardError", message: "no", stack: "File x" }]]),
+  });
+
+  expect(text).toContain("# Run 01RUN of `shop-charge`: failed");
+  expect(text).toContain("CardError: a \\| b");
+  expect(text).toContain("## Error of `pay`, attempt 1\n\n```\nCardError: no\nFile x\n```");
+  expect(text).toContain("````\nt INFO [pay] ```\n````");
+});

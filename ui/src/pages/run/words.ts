@@ -1,0 +1,66 @@
+// Times, sizes and ops in words.
+import { durationText } from "~/parts/duration";
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+
+/** A place on the axis: as exact as its step needs. */
+export function tickWords(ms: number, step: number): string {
+  if (ms === 0) return "0";
+  if (step < SECOND) return ms < SECOND ? `${ms} ms` : `${+(ms / SECOND).toFixed(3)} s`;
+  return ms < MINUTE ? `${ms / SECOND} s` : durationText(ms);
+}
+
+/** The time of day with ms, in the reader's zone. */
+export function clock(time: string): string {
+  const date = new Date(time);
+  const text = date.toLocaleTimeString(undefined, { hour12: false });
+  return `${text}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Put the reader's time of day in place of the instants in a sentence of the server's. */
+export function withClocks(sentence: string): string {
+  return sentence.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (time) => {
+    const date = new Date(time);
+    const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString()} `;
+    return day + date.toLocaleTimeString(undefined, { hour12: false });
+  });
+}
+
+/** The date, where it isn't today's. */
+export function dayOf(time: string): string {
+  const date = new Date(time);
+  if (date.toDateString() === new Date().toDateString()) return "";
+  return `${date.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" })}, `;
+}
+
+export function bytes(count: number): string {
+  if (count < 1_000) return `${count} B`;
+  if (count < 1_000_000) return `${(count / 1_000).toFixed(count < 10_000 ? 1 : 0)} kB`;
+  return `${(count / 1_000_000).toFixed(1)} MB`;
+}
+
+const OPS: Record<string, string> = {
+  "step.run": "run",
+  "step.sleep": "sleep",
+  "step.waitForEvent": "wait for event",
+  "step.waitForSignal": "wait for signal",
+  "step.invoke": "invoke",
+  "step.sendEvent": "send event",
+  "step.fetch": "fetch",
+  "step.ai.infer": "AI",
+};
+
+export function opWords(op: string | null): string {
+  return op === null ? "function" : (OPS[op] ?? op.replace(/^step\./, ""));
+}
+
+const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/** When an id (a ULID) was made, in Unix ms; null where it is none. */
+export function idTime(id: string): number | null {
+  if (!/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i.test(id)) return null;
+  let ms = 0;
+  for (const sign of id.slice(0, 10).toUpperCase()) ms = ms * 32 + ALPHABET.indexOf(sign);
+  return ms;
+}
