@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from stepwell.limits import EVENTS_PER_REQUEST_MAX
-from tests.server.world import World
+from stepwell.protocol.ids import step_hash
+from stepwell.protocol.ops import Op
+from tests.server.world import World, ops, ran, result, steps_done
 
 BIG = 123456789012345678901234567890
 
@@ -55,6 +57,8 @@ async def test_an_event_is_shown_as_it_was_sent(world: World) -> None:
         "user": {"id": 7},
         "v": "2",
         "meta": None,
+        "resolved_waits": [],
+        "sent_by": None,
     }
 
 
@@ -154,3 +158,47 @@ async def test_an_unknown_event_is_not_found(world: World, id: str) -> None:
 )
 async def test_a_bad_query_is_refused(world: World, query: Any, code: str) -> None:
     await world.refused(400, code, "GET", "/api/events", params=query)
+
+
+async def test_an_event_names_the_waits_that_it_ended_and_the_step_that_sent_it(either: World) -> None:
+    await either.register("f", "sender", "child")
+    wait = Op(id=step_hash("wait"), op="WaitForEvent", name="paid", display_name="wait", opts={"timeout": "1h"})
+    either.apps.answers["f"] = lambda call: result(1) if steps_done(call) else ops(wait)
+    waiting = (await either.send("f.go"))["runs"][0]["id"]
+    await either.quiet()
+    sent = [(await either.send(name))["id"] for name in ("first", "paid", "third")]
+    await either.ended(waiting)
+    invoke = Op(id=step_hash("call"), op="InvokeFunction", name="call", opts={"function_id": "child"})
+    either.apps.answers["sender"] = lambda call: (
+        result(1) if len(steps_done(call)) == 2 else ops(ran("send", sent), invoke)
+    )
+    sender = await either.run("sender")
+
+    first, paid, third = [await either.get(f"/api/events/{id}") for id in sent]
+
+    assert paid["resolved_waits"] == [{"run_id": waiting, "step": "wait", "function": "f"}]
+    assert first["resolved_waits"] == []
+    assert first["sent_by"] == paid["sent_by"] == third["sent_by"] == {"run_id": sender["id"], "step": "send"}
+    timeline = await either.get(f"/api/runs/{waiting}/timeline")
+    [row] = [row for row in timeline["rows"] if row["title"] == "wait"]
+    assert row["links"] == {"event_id": sent[1], "event_name": "paid"}
+    [child] = (await either.get("/api/runs", function="child"))["items"]
+    invoked = await either.get(f"/api/events/{child['event_id']}")
+    assert invoked["sent_by"] == {"run_id": sender["id"], "step": "call"}
+    own = await either.get(f"/api/events/{sender['event_id']}")
+    assert (own["resolved_waits"], own["sent_by"]) == ([], None)
+
+
+async def test_a_list_of_events_names_the_runs_that_they_caused(either: World) -> None:
+    await either.register("f", "g", g={"triggers": [{"event": "f.go"}]})
+    run = await either.run("f")
+    await either.send("other")
+    await either.quiet()
+
+    other, event = (await either.get("/api/events"))["items"]
+    some = (await either.get("/api/events", ids=f"{event['id']},01KAT3Z6W00000000000000000"))["items"]
+
+    assert other["runs"] == []
+    assert {(one["function"], one["status"]) for one in event["runs"]} == {("f", "completed"), ("g", "completed")}
+    assert run["id"] in [one["id"] for one in event["runs"]]
+    assert some == [event]

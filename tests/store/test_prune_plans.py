@@ -44,7 +44,7 @@ select 'R' || lpad(i::text, 25, '0'), 'dev', 'f' || (i % 10), 1, 'E' || lpad(i::
   i, i, i, 'x', null, null, 'f', null, null, 0
 from generate_series(1, {ROWS}) as i;
 insert into step
-select 'R' || lpad(i::text, 25, '0'), 's', 1, 'op', 't', 'm', null, 1, 2, null
+select 'R' || lpad(i::text, 25, '0'), 's', 1, 'op', 't', 'm', null, 1, 2, null, null
 from generate_series(1, {ROWS}) as i;
 insert into attempt
 select 'R' || lpad(i::text, 25, '0'), 's', 'x', 't', 0, 1, 2, 'ok', null, null

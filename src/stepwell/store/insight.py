@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from stepwell.engine.core.model import Run
-from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId, StepId
 from stepwell.store import counts, lists, outline
 from stepwell.store.interface import (
     EndedRun,
     EventFilter,
+    EventLinks,
     FoundEvents,
     FoundRuns,
     FunctionCount,
@@ -104,6 +105,12 @@ class Questions:
 
     async def load_relatives(self, id: RunId) -> Relatives:
         return await self._ask(lambda: outline.load_relatives(id))
+
+    async def load_event_links(self, id: EventId) -> EventLinks:
+        return await self._ask(lambda: outline.load_event_links(id))
+
+    async def step_title(self, run_id: RunId, step_id: StepId) -> str | None:
+        return await self._ask(lambda: outline.step_title(run_id, step_id))
 
     async def load_row(self, id: RunId, row_id: str) -> RowPayload | None:
         return await self._ask(lambda: outline.load_row(id, row_id))

@@ -837,6 +837,23 @@ class Relatives(NamedTuple):
     sent: Sequence[SentEvent]
 
 
+class EndedWait(NamedTuple):
+    """A step that waited for an event, and got it."""
+
+    run_id: RunId
+    function_id: FunctionId
+    step: str
+
+
+class EventLinks(NamedTuple):
+    """What an event is connected with."""
+
+    waits: Sequence[EndedWait]
+    """Up to ``LINKS_MAX``."""
+    sent_by: tuple[RunId, StepId, str] | None
+    """The step that sent it, and its name."""
+
+
 class RowPayload(NamedTuple):
     """The payloads of one row of a run's timeline."""
 
@@ -954,6 +971,14 @@ class Insight(Protocol):
 
     async def load_relatives(self, id: RunId) -> Relatives:
         """Return what a run is connected with."""
+        ...
+
+    async def load_event_links(self, id: EventId) -> EventLinks:
+        """Return the waits that an event ended, and the step that sent it."""
+        ...
+
+    async def step_title(self, run_id: RunId, step_id: StepId) -> str | None:
+        """Return the name of a step that a run knows, or works on."""
         ...
 
     async def load_row(self, id: RunId, row_id: str) -> RowPayload | None:

@@ -5,24 +5,29 @@ A run may have thousands of rows, and each row megabytes: what a page shows at a
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-import msgspec
-
 from stepwell.engine.core.model import RunStatus
+from stepwell.engine.core.sent import sent_ids
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ids import EventId, FunctionId, RunId, StepId
 from stepwell.protocol.ops import OpCode
-from stepwell.store.interface import Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
+from stepwell.store.interface import (
+    EndedWait,
+    EventLinks,
+    Relative,
+    Relatives,
+    RowPayload,
+    RunDetail,
+    SentEvent,
+    Version,
+)
 from stepwell.store.lists import BRIEF_COLUMNS
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text, load_event
 from stepwell.store.rows import read_attempt, read_job, read_run, read_step
 
-_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
-_SENT_LISTED: Final = b'{"data":["'  # our SDK's result of a step that sends
-_SENT_NAMED: Final = b'{"data":{"ids":["'  # that of the other SDKs
+_NEAR_MAX: Final = 200
 
 
 def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
@@ -36,7 +41,7 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
     since = after if after is not None else 0
     steps = yield Text(
         "select run_id, id, position, op, title, case when length(memo) <= ? then memo end, started_at, ended_at,"
-        " attempt_id, null, length(coalesce(original, memo)) from step where run_id = ? and ended_at >= ?"
+        " attempt_id, null, event_id, length(coalesce(original, memo)) from step where run_id = ? and ended_at >= ?"
         " order by position",
         (MEMO_SHOWN_BYTES_MAX, id, since),
     )
@@ -49,10 +54,10 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
     return RunDetail(
         run=run,
         event=event,
-        steps=[read_step((*row[:5], row[5] or b"null", *row[6:10])) for row in steps],
+        steps=[read_step((*row[:5], row[5] or b"null", *row[6:11])) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=[read_job(row) for row in jobs],
-        step_bytes={row[1]: row[10] for row in steps},
+        step_bytes={row[1]: row[11] for row in steps},
     )
 
 
@@ -71,7 +76,7 @@ def load_spans(id: RunId) -> Reading[RunDetail | None]:
     )
     # The others were attempts.
     steps = yield Text(
-        "select run_id, id, position, op, '', substr(memo, 1, 0), started_at, ended_at, null, null from step"
+        "select run_id, id, position, op, '', substr(memo, 1, 0), started_at, ended_at, null, null, null from step"
         " where run_id = ? and op not in ('Step', 'StepRun', 'StepFailed') order by position",
         (id,),
     )
@@ -123,10 +128,9 @@ def _titles(id: str) -> Reading[dict[str, str]]:
 def _sent_events(id: RunId) -> Reading[list[SentEvent]]:
     """Return the events that a run's steps sent: those whose ids are a step's whole result."""
     rows = yield Text(
-        "select id, title, memo from step where run_id = ? and length(memo) <= ?"  # noqa: S608 - fixed pieces
-        f" and (substr(memo, 1, {len(_SENT_LISTED)}) = ? or substr(memo, 1, {len(_SENT_NAMED)}) = ?)"
-        f" order by position limit {STEPS_PER_RUN_MAX:d}",
-        (id, MEMO_SHOWN_BYTES_MAX, _SENT_LISTED, _SENT_NAMED),
+        "select id, title, memo from step where run_id = ? and event_id is not null and op <> ?"  # noqa: S608
+        f" and length(memo) <= ? order by position limit {STEPS_PER_RUN_MAX:d}",
+        (id, OpCode.WAIT_FOR_EVENT.value, MEMO_SHOWN_BYTES_MAX),
     )
     sent = [(event_id, row[0], row[1]) for row in rows for event_id in sent_ids(row[2])][:LINKS_MAX]
     if not sent:
@@ -136,22 +140,34 @@ def _sent_events(id: RunId) -> Reading[list[SentEvent]]:
     return [SentEvent(EventId(id), names[id], StepId(step), title) for id, step, title in sent if id in names]
 
 
-class _Sent(msgspec.Struct, frozen=True):
-    ids: list[str]
+def load_event_links(id: EventId) -> Reading[EventLinks]:
+    """Return the waits that an event ended, and the step that sent it."""
+    waits = yield Text(
+        "select step.run_id, step.title, run.function_id from step join run on run.id = step.run_id"
+        " where step.event_id = ? and step.op = ? order by step.run_id limit ?",
+        (id, OpCode.WAIT_FOR_EVENT.value, LINKS_MAX),
+    )
+    # What one step sends is received together: the step is among those whose first event came shortly before.
+    near = yield Text(
+        "select run_id, id, title, op, memo from step where event_id is not null and event_id <= ?"  # noqa: S608
+        f" and length(memo) <= {MEMO_SHOWN_BYTES_MAX:d} order by event_id desc limit {_NEAR_MAX:d}",
+        (id,),
+    )
+    sender = next((row for row in near if row[3] != OpCode.WAIT_FOR_EVENT.value and id in sent_ids(row[4])), None)
+    return EventLinks(
+        waits=[EndedWait(RunId(row[0]), FunctionId(row[2]), row[1]) for row in waits],
+        sent_by=(RunId(sender[0]), StepId(sender[1]), sender[2]) if sender is not None else None,
+    )
 
 
-class _Memo(msgspec.Struct, frozen=True):
-    data: list[str] | _Sent
-
-
-def sent_ids(memo: bytes) -> list[str]:
-    """Return the ids of events that a step's result is, in either SDKs' form; none where it is something else."""
-    try:
-        data = msgspec.json.decode(memo, type=_Memo).data
-    except msgspec.DecodeError:
-        return []
-    ids = data if isinstance(data, list) else data.ids
-    return ids if all(map(_ULID.match, ids)) else []
+def step_title(run_id: RunId, step_id: StepId) -> Reading[str | None]:
+    """Return the name of a step that a run knows, or works on."""
+    rows = yield Text(
+        "select title from step where run_id = ? and id = ?"
+        " union all select title from job where run_id = ? and step_id = ?",
+        (run_id, step_id, run_id, step_id),
+    )
+    return rows[0][0] if rows else None
 
 
 def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:

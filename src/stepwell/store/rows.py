@@ -155,6 +155,7 @@ def step_row(step: Step) -> Row:
         step.started_at,
         step.ended_at,
         step.attempt_id,
+        step.event_id,
     )
 
 
@@ -170,6 +171,7 @@ def read_step(row: Row) -> Step:
         ended_at=row[7],
         attempt_id=AttemptId(row[8]) if row[8] is not None else None,
         original=row[9],
+        event_id=EventId(row[10]) if row[10] is not None else None,
     )
 
 

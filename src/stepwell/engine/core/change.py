@@ -35,6 +35,7 @@ from stepwell.engine.core.model import (
 )
 from stepwell.engine.core.partition import FETCHES, TIMERS, later
 from stepwell.engine.core.retry import retry_delay_ms
+from stepwell.engine.core.sent import first_sent
 from stepwell.engine.core.state import RunState, member_bytes
 from stepwell.errors import DurationError, ExpressionError
 from stepwell.limits import (
@@ -476,6 +477,7 @@ class Change:
                 started_at=self.answered.started_at,
                 ended_at=self.at,
                 attempt_id=attempt_id(self.job),
+                event_id=first_sent(memo),
             )
         )
         if not self.is_joined or op.option("parallelMode") == RACE:

@@ -268,6 +268,8 @@ class Step(msgspec.Struct, frozen=True):
     ended_at: int
     attempt_id: AttemptId | None = None
     original: bytes | None = None
+    event_id: EventId | None = None
+    """The event that ended its wait, or the first of those that it sent."""
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -140,6 +140,7 @@ def fire(state: RunState, job: Job, *, at: int) -> Transition:
                 memo=job.memo if job.memo is not None else _timed_out(op),
                 started_at=job.created_at,
                 ended_at=at,
+                event_id=job.resolved_by,
             ),
         )
     run = msgspec.structs.replace(state.run, version=state.run.version + 1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from stepwell.engine.core.invoke import parent_of
 from stepwell.engine.core.model import Event, RunStatus
 from stepwell.errors import EventError
 from stepwell.limits import EVENTS_PER_REQUEST_MAX, INGEST_BODY_BYTES_MAX
@@ -92,6 +93,29 @@ class EventView(EventFacts, frozen=True, kw_only=True):
     meta: msgspec.Raw | None
 
 
+class EndedWaitView(msgspec.Struct, frozen=True):
+    """A step that waited for an event, and got it."""
+
+    run_id: str
+    step: str
+    function: str
+
+
+class SenderView(msgspec.Struct, frozen=True):
+    """The step that sent an event."""
+
+    run_id: str
+    step: str | None
+
+
+class EventDetail(EventView, frozen=True, kw_only=True):
+    """An event with what it is connected with."""
+
+    resolved_waits: list[EndedWaitView]
+    """Up to 100."""
+    sent_by: SenderView | None
+
+
 class EventPage(msgspec.Struct, frozen=True):
     """Events, newest first."""
 
@@ -138,7 +162,7 @@ def endpoints() -> list[AnyEndpoint]:
             body_bytes_max=INGEST_BODY_BYTES_MAX,
         ),
         Endpoint("GET", "/api/events", "List events", EventPage, list_events, query=EventsQuery, body=Nothing),
-        Endpoint("GET", "/api/events/{id}", "Show an event", EventView, show_event, query=Nothing, body=Nothing),
+        Endpoint("GET", "/api/events/{id}", "Show an event", EventDetail, show_event, query=Nothing, body=Nothing),
     ]
 
 
@@ -201,9 +225,21 @@ def _page(context: Context, found: FoundEvents, *, limit: int) -> EventPage:
     return EventPage(items, searched_to, time_text(ulid_ms(searched_to)) if searched_to is not None else None)
 
 
-async def show_event(call: Call[Nothing, Nothing]) -> EventView:
+async def show_event(call: Call[Nothing, Nothing]) -> EventDetail:
     """Show one event."""
-    return event_view(await find_event(call.context, call.path["id"]))
+    context = call.context
+    event = await find_event(context, call.path["id"])
+    insight, by_id = context.engine.store.insight, context.engine.registry.by_id
+    links = await insight.load_event_links(event.id)
+    sent_by = SenderView(links.sent_by[0], links.sent_by[2]) if links.sent_by is not None else None
+    parent = parent_of(event.body)
+    if sent_by is None and parent is not None:
+        sent_by = SenderView(parent[0], await insight.step_title(*parent))
+    return EventDetail(
+        **_fields(event),
+        resolved_waits=[EndedWaitView(one.run_id, one.step, by_id[one.function_id].slug) for one in links.waits],
+        sent_by=sent_by,
+    )
 
 
 async def find_event(context: Context, id: str) -> Event:
@@ -216,30 +252,34 @@ async def find_event(context: Context, id: str) -> Event:
 
 def event_view(event: Event) -> EventView:
     """Show an event with its payload, as it was sent where the canonical form had to round a number."""
+    return EventView(**_fields(event))
+
+
+def _fields(event: Event) -> dict[str, Any]:
     stored = msgspec.json.decode(event.body, type=_Stored)
-    data = stored.data if event.original is None else msgspec.Raw(event.original)
-    return EventView(
-        id=event.id,
-        event_id=event.event_id,
-        name=event.name,
-        ts=time_text(event.ts),
-        received_at=time_text(event.received_at),
-        is_internal=event.is_internal,
-        data=data,
-        user=stored.user,
-        v=stored.v,
-        meta=stored.meta,
-    )
+    return {
+        **_facts(event),
+        "data": stored.data if event.original is None else msgspec.Raw(event.original),
+        "user": stored.user,
+        "v": stored.v,
+        "meta": stored.meta,
+    }
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "event_id": event.event_id,
+        "name": event.name,
+        "ts": time_text(event.ts),
+        "received_at": time_text(event.received_at),
+        "is_internal": event.is_internal,
+    }
 
 
 def _summary(context: Context, event: Event, runs: Sequence[CausedRun]) -> EventSummary:
     return EventSummary(
-        id=event.id,
-        event_id=event.event_id,
-        name=event.name,
-        ts=time_text(event.ts),
-        received_at=time_text(event.received_at),
-        is_internal=event.is_internal,
+        **_facts(event),
         runs=[CausedRunView(run.id, context.engine.registry.by_id[run.function_id].slug, run.status) for run in runs],
     )
 

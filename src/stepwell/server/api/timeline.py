@@ -260,7 +260,7 @@ class _Rows:
             return Links(until=time_text(step.ended_at))
         if step.op is OpCode.WAIT_FOR_EVENT and step.memo != b"null":
             got = msgspec.json.decode(step.memo, type=_Got)
-            return Links(event_name=got.name)
+            return Links(event_id=step.event_id, event_name=got.name)
         return None
 
     def _job_links(self, job: Job) -> Links | None:

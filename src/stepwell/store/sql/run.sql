@@ -38,9 +38,10 @@ where run.id = v.id
 
 -- name: step_insert
 -- rows: run_id text, id text, position bigint, op text, title text, memo bytea, original bytea, started_at bigint,
---   ended_at bigint, attempt_id text
-insert into step (run_id, id, position, op, title, memo, original, started_at, ended_at, attempt_id)
-select v.run_id, v.id, v.position, v.op, v.title, v.memo, v.original, v.started_at, v.ended_at, v.attempt_id
+--   ended_at bigint, attempt_id text, event_id text
+insert into step (run_id, id, position, op, title, memo, original, started_at, ended_at, attempt_id, event_id)
+select v.run_id, v.id, v.position, v.op, v.title, v.memo, v.original, v.started_at, v.ended_at, v.attempt_id,
+  v.event_id
 from v
 
 -- name: attempt_insert
@@ -64,7 +65,7 @@ join event on event.id = run.event_id
 -- name: step_load
 -- rows: run_id text
 select step.run_id, step.id, step.position, step.op, step.title, step.memo, step.started_at, step.ended_at,
-  step.attempt_id, step.original
+  step.attempt_id, step.original, step.event_id
 from v
 join step on step.run_id = v.run_id
 order by step.run_id, step.position

@@ -158,8 +158,13 @@ create table step (
   started_at bigint not null,
   ended_at bigint not null,
   attempt_id text collate "C",
+  -- The event that ended its wait, or the first of those that it sent.
+  event_id text collate "C",
   primary key (run_id, id)
 );
+
+-- The steps that an event ended, and those that sent events: few, and written once.
+create index step_event on step (event_id) where event_id is not null;
 
 create table attempt (
   run_id text collate "C" not null,

@@ -150,8 +150,13 @@ create table step (
   started_at integer not null,
   ended_at integer not null,
   attempt_id text,
+  -- The event that ended its wait, or the first of those that it sent.
+  event_id text,
   primary key (run_id, id)
 ) strict, without rowid;
+
+-- The steps that an event ended, and those that sent events: few, and written once.
+create index step_event on step (event_id) where event_id is not null;
 
 create table attempt (
   run_id text not null,
