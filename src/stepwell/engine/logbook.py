@@ -65,14 +65,19 @@ class Logbook:
             for line in lines
         ]
         spans = [msgspec.structs.replace(span, started_at=span.started_at + ahead_ms) for span in spans]
-        entry = _Entry(lines, spans, asyncio.get_running_loop().create_future())
-        if self._size + entry.size > LOG_WAITING_MAX:
-            raise StoreUnavailable(f"{self._size} lines and spans wait for the database, the most that may")
-        self._waiting.append(entry)
-        self._size += entry.size
+        if self._size + len(lines) + len(spans) > LOG_WAITING_MAX:
+            raise StoreUnavailable(f"{self._size} lines and spans wait for the database, which is as many as may")
+        loop = asyncio.get_running_loop()
+        entries = [
+            _Entry(lines[start : start + LOG_BATCH_MAX], spans[start : start + LOG_BATCH_MAX], loop.create_future())
+            for start in range(0, max(len(lines), len(spans)), LOG_BATCH_MAX)
+        ]
+        self._waiting += entries
+        self._size += len(lines) + len(spans)
         if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
-        return await entry.noted
+            self._writing = loop.create_task(self._write())
+        noted = await asyncio.gather(*(entry.noted for entry in entries))
+        return Noted(*(sum(counts) for counts in zip(*noted, strict=True)))
 
     async def stop(self) -> None:
         """Wait until what was taken in is stored."""

@@ -6,6 +6,7 @@ from stepwell.engine.core.endpoint import called_request, is_endpoint
 from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Function, Job, JobKind
 from stepwell.engine.core.state import RunState
+from stepwell.engine.core.trace import trace_fields
 from stepwell.engine.transport import EndpointRequest, OutgoingCall
 from stepwell.limits import USE_API_BYTES
 from stepwell.protocol.call import call_body
@@ -44,6 +45,7 @@ def outgoing_call(state: RunState, job: Job, function: Function) -> OutgoingCall
         request_id=request_id,
         request_version=run.request_version,
         body=body,
+        trace=trace_fields(run.id, attempt_id(job), run.function_id, function.app_id),
     )
 
 
@@ -58,6 +60,7 @@ def _endpoint_call(state: RunState, job: Job, function: Function) -> OutgoingCal
         request_id=f"{run.id}.{attempt_id(job)}",
         request_version=run.request_version,
         body=request.content,
+        trace=trace_fields(run.id, attempt_id(job), run.function_id, function.app_id),
         endpoint=EndpointRequest(
             method=request.method,
             content_type=request.content_type,

@@ -47,6 +47,7 @@ from stepwell.sdk.replay_sync import SyncReplay
 from stepwell.sdk.step import Step
 from stepwell.sdk.step_sync import SyncStep
 from stepwell.sdk.threads import in_loop, in_thread, wait, wait_in
+from stepwell.sdk.tracing import in_trace
 from stepwell.sdk.version import SDK
 from stepwell.sdk.writing import WRITER, Writer
 
@@ -100,7 +101,7 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            with _writing(result.writer):
+            with in_trace(request.headers), _writing(result.writer):
                 result = self._reply(await self._execute(result), result)
         return self._response(result, request)
 
@@ -114,7 +115,7 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            with _writing(result.writer):
+            with in_trace(request.headers), _writing(result.writer):
                 if result.function.is_async:
                     outcome = in_loop(self._execute(result))
                 else:

@@ -25,7 +25,7 @@ from stepwell.protocol.event import INTERNAL_PREFIX, NULL, TIMER
 from stepwell.protocol.ids import RunId, named_uuid
 from stepwell.protocol.logs import LOGS_PATH
 from stepwell.protocol.sync import plain_url
-from stepwell.server import endpoint_runs
+from stepwell.server import endpoint_runs, otlp
 from stepwell.server.api.endpoint import decode_body
 from stepwell.server.api.events import find_event
 from stepwell.server.api.functions import Invocation, invoke
@@ -58,6 +58,9 @@ def routes(context: Context) -> list[BaseRoute]:
     table: list[tuple[str, dict[str, Handler]]] = [
         ("/v1/checkpoint/{id}/async", {"POST": post_checkpoint}),  # first: it is asked the most
         (LOGS_PATH, {"POST": post_lines}),
+        ("/v1/traces", {"POST": otlp.post_spans}),
+        ("/v1/traces/userland", {"POST": otlp.post_spans}),
+        ("/v1/logs", {"POST": otlp.post_records}),
         ("/v0/runs/{id}/actions", {"GET": get_actions}),
         ("/v0/runs/{id}/batch", {"GET": get_batch}),
         ("/v0/runs/{id}", {"DELETE": delete_run_v0}),

@@ -1155,8 +1155,8 @@ class Store(Protocol):
         """Return how many lines came for a run, those that were too many as well."""
         ...
 
-    async def load_spans(self, run_id: RunId) -> list[Span]:
-        """Return the spans of a run, the first to begin first."""
+    async def load_spans(self, run_id: RunId) -> tuple[list[Span], list[AttemptId]]:
+        """Return the spans of a run, the first to begin first, and the ids of its attempts, those under way as well."""
         ...
 
     async def load_event(self, id: EventId) -> Event | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from stepwell.engine.core.model import Span
 from stepwell.limits import LOG_SCANNED_MAX, SPANS_PER_RUN_MAX
-from stepwell.protocol.ids import RunId
+from stepwell.protocol.ids import AttemptId, RunId
 from stepwell.store.interface import LogFilter, LogPage
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
@@ -81,7 +81,8 @@ def count_lines(run_id: RunId) -> Reading[int]:
     return rows[0][0] if rows else 0
 
 
-def load_spans(run_id: RunId) -> Reading[list[Span]]:
-    """Return a run's spans."""
+def load_spans(run_id: RunId) -> Reading[tuple[list[Span], list[AttemptId]]]:
+    """Return a run's spans, and its attempts."""
     rows = yield Statement("span_load", parameters={"run_id": run_id, "limit": SPANS_PER_RUN_MAX})
-    return [read_span(row) for row in rows]
+    attempts = yield Statement("attempt_names", parameters={"run_id": run_id})
+    return [read_span(row) for row in rows], [AttemptId(row[0]) for row in attempts]

@@ -29,7 +29,7 @@ from stepwell.engine.core.standing import Limiting, Standing
 from stepwell.engine.core.state import RunState
 from stepwell.errors import QueryTimeout, StoreError, StoreUnavailable
 from stepwell.limits import MIB, READ_S_MAX
-from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
+from stepwell.protocol.ids import AttemptId, EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.store import lists, read, read_log
 from stepwell.store.access import load_credentials
 from stepwell.store.batch import Batch
@@ -254,7 +254,7 @@ class SQLiteStore:
     async def count_lines(self, run_id: RunId) -> int:
         return await self._read(read_log.count_lines(run_id))
 
-    async def load_spans(self, run_id: RunId) -> list[Span]:
+    async def load_spans(self, run_id: RunId) -> tuple[list[Span], list[AttemptId]]:
         return await self._read(read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:

@@ -25,6 +25,8 @@ class OutgoingCall(NamedTuple):
     request_id: str
     request_version: int
     body: bytes
+    trace: str = ""
+    """Header lines that say where the spans of the call belong."""
     endpoint: EndpointRequest | None = None
     """Of a durable endpoint: ``url`` and ``body`` are those of its request; it fetches the run's state itself."""
 

@@ -100,7 +100,7 @@ class HttpTransport:
     def _fields(self, call: OutgoingCall) -> str:
         fields = (
             f"{_FIELDS}{call.request_version}\r\n{names.RUN_ID}: {plain(call.run_id)}\r\n"
-            f"{names.REQUEST_ID}: {plain(call.request_id)}\r\n{names.STEP_ID}: {plain(call.step_id)}\r\n"
+            f"{names.REQUEST_ID}: {plain(call.request_id)}\r\n{names.STEP_ID}: {plain(call.step_id)}\r\n{call.trace}"
         )
         if self._signing_key is not None:
             fields += f"{names.SIGNATURE}: {sign(self._signing_key, call.body, real_ms() // 1000)}\r\n"
@@ -120,7 +120,7 @@ class HttpTransport:
         }
         if request.content_type:
             fields["Content-Type"] = request.content_type
-        return "".join(f"{name}: {plain(value)}\r\n" for name, value in fields.items())
+        return call.trace + "".join(f"{name}: {plain(value)}\r\n" for name, value in fields.items())
 
 
 def _why(error: Exception) -> str:

@@ -1,16 +1,18 @@
-"""Lines that user code wrote: of one run in their order, or of all from the newest on."""
+"""Lines that user code wrote: of one run in their order, or of all from the newest on. And the spans of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from stepwell.engine.core.model import LogLine
+from stepwell.engine.core.model import LogLine, Span, SpanStatus
+from stepwell.engine.core.trace import call_span
 from stepwell.engine.ids import ulid_text
 from stepwell.limits import LOG_LINES_PER_RUN_MAX, LOG_PAGE_ROWS_MAX, LOG_TEXT_CHARS_MAX
 from stepwell.protocol.duration import time_text
-from stepwell.protocol.ids import AttemptId, FunctionId, RunId, StepId
+from stepwell.protocol.ids import AttemptId, FunctionId, RunId, SpanId, StepId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.page import Instant, is_ulid, read_instant
 from stepwell.server.context import ApiError, Context
@@ -84,7 +86,10 @@ class LogsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def endpoints() -> list[AnyEndpoint]:
     """Return the endpoints about lines."""
-    return [Endpoint("GET", "/api/logs", "List lines that functions wrote", LogPage, list_logs, LogsQuery, Nothing)]
+    return [
+        Endpoint("GET", "/api/logs", "List lines that functions wrote", LogPage, list_logs, LogsQuery, Nothing),
+        Endpoint("GET", "/api/runs/{id}/spans", "List spans of a run", SpanList, list_spans, Nothing, Nothing),
+    ]
 
 
 async def list_logs(call: Call[LogsQuery, Nothing]) -> LogPage:
@@ -96,7 +101,7 @@ async def list_logs(call: Call[LogsQuery, Nothing]) -> LogPage:
             environment=engine.environment,
             run_id=run_id,
             function_id=_function_id(call.context, query.function) if query.function is not None else None,
-            attempt_id=AttemptId(query.attempt_id) if query.attempt_id is not None else None,
+            attempt_id=_call_of(query.attempt_id) if query.attempt_id is not None else None,
             step_id=StepId(query.step_id) if query.step_id is not None else None,
             level_min=_LEVELS[query.level] if query.level is not None else 0,
             text=query.text or None,
@@ -109,11 +114,26 @@ async def list_logs(call: Call[LogsQuery, Nothing]) -> LogPage:
         )
     )
     count = await engine.store.count_lines(run_id) if run_id is not None else 0
+    lines = page.lines if run_id is None else await _with_attempts(call.context, run_id, page.lines)
     return LogPage(
-        items=[line_view(call.context, line) for line in page.lines],
+        items=[line_view(call.context, line) for line in lines],
         next_cursor=page.next,
         dropped=max(0, count - LOG_LINES_PER_RUN_MAX),
     )
+
+
+async def _with_attempts(context: Context, run_id: RunId, lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    """Find the attempts of lines that know their spans alone."""
+    if not any(line.span_id is not None and line.attempt_id is None for line in lines):
+        return lines
+    spans, attempts = await context.engine.store.load_spans(run_id)
+    belonging = attempts_of(run_id, spans, attempts)
+    return [
+        msgspec.structs.replace(line, attempt_id=belonging.get(line.span_id))
+        if line.span_id is not None and line.attempt_id is None
+        else line
+        for line in lines
+    ]
 
 
 def line_view(context: Context, line: LogLine) -> LogLineView:
@@ -140,10 +160,76 @@ def _level(number: int) -> Level:
     return next(level for level, least in reversed(_LEVELS.items()) if number >= least)
 
 
-async def _run_id(context: Context, id: str) -> RunId:
+class SpanView(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of time in the work on a run, as the app measured it."""
+
+    id: str
+    parent_id: str | None
+    """The span that it is a part of; null for the outermost of an attempt."""
+    attempt_id: str | None
+    """The attempt whose call it is a part of; null where a span between them is missing."""
+    name: str
+    started_at: str
+    ended_at: str
+    duration_ms: float
+    status: SpanStatus
+    attributes: msgspec.Raw | None
+    """A JSON object."""
+
+
+class SpanList(msgspec.Struct, frozen=True):
+    """The spans of a run, the first to begin first."""
+
+    items: list[SpanView]
+
+
+async def list_spans(call: Call[Nothing, Nothing]) -> SpanList:
+    """List the spans of a run."""
+    run_id = await _run_id(call.context, call.path["id"], path=None)
+    spans, attempts = await call.context.engine.store.load_spans(run_id)
+    belonging = attempts_of(run_id, spans, attempts)
+    known = {span.id for span in spans}
+    return SpanList([_span_view(span, belonging.get(span.id), known) for span in spans])
+
+
+def attempts_of(run_id: RunId, spans: Sequence[Span], attempts: Sequence[AttemptId]) -> dict[SpanId, AttemptId]:
+    """Return the attempt that each span is a part of: it, or what it is a part of, has the call as its parent."""
+    found: dict[SpanId, AttemptId] = {call_span(run_id, id): id for id in attempts}
+    parents = {span.id: span.parent_id for span in spans}
+    for id in parents:
+        way: list[SpanId] = []
+        at: SpanId | None = id
+        while at is not None and at not in found and at in parents and len(way) <= len(parents):
+            way.append(at)
+            at = parents[at]
+        if at is not None and at in found:
+            found.update(dict.fromkeys(way, found[at]))
+    return found
+
+
+def _span_view(span: Span, attempt_id: AttemptId | None, known: Collection[SpanId]) -> SpanView:
+    return SpanView(
+        id=span.id,
+        parent_id=span.parent_id if span.parent_id in known else None,
+        attempt_id=attempt_id,
+        name=span.name,
+        started_at=time_text(span.started_at),
+        ended_at=time_text(span.started_at + span.duration_us // 1_000),
+        duration_ms=span.duration_us / 1_000,
+        status=span.status,
+        attributes=msgspec.Raw(span.attributes) if span.attributes is not None else None,
+    )
+
+
+def _call_of(attempt_id: str) -> AttemptId:
+    """Return the call of an attempt: a call that goes on after its steps has an attempt for each, and lines know the call."""
+    return AttemptId(".".join(attempt_id.split(".")[:3]))
+
+
+async def _run_id(context: Context, id: str, *, path: str | None = "$.run_id") -> RunId:
     run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
     if run is None or run.environment != context.engine.environment:
-        raise ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}", path="$.run_id")
+        raise ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}", path=path)
     return run.id
 
 

@@ -46,12 +46,23 @@ where true
 on conflict do nothing
 
 -- name: span_load
--- Served by the primary key.
+-- Served by the primary key. What begins with the spans in it comes before them.
 select run_id, id, parent_id, name, started_at, duration_us, status, attributes
 from span
 where run_id = :run_id
-order by started_at, id
+order by started_at, duration_us desc, id
 limit :limit
+
+-- name: attempt_names
+-- The ids of a run's attempts, those under way as well. Served by the primary keys.
+select id
+from attempt
+where run_id = :run_id
+union all
+select id || '.' || cast(generation as text)
+from job
+where run_id = :run_id
+  and owner is not null
 
 -- name: log_tally_load
 select line_count, span_count

@@ -44,6 +44,7 @@ def call_to(url: str, *, step_id: str = "step", run_id: str = "run", body: bytes
         request_id="request",
         request_version=-1,
         body=body,
+        trace="traceparent: 00-trace-span-01\r\n",
     )
 
 
@@ -68,6 +69,7 @@ async def test_a_call_is_the_request_of_the_protocol(transport: HttpTransport) -
         "Content-Type": "application/json",
         "User-Agent": "Inngest",
         "X-Stepwell-Version": version("stepwell"),
+        "traceparent": "00-trace-span-01",
         "X-Inngest-Req-Version": "-1",
         "X-Run-ID": "run",
         "X-Request-ID": "request",
@@ -107,6 +109,7 @@ async def test_an_endpoint_is_called_as_it_was(key: str | None, method: str, bod
         "Host": f"127.0.0.1:{peer.port}",
         "Content-Type": "application/json",
         "User-Agent": "Inngest",
+        "traceparent": "00-trace-span-01",
         "X-Inngest-Req-Version": "2",
         "X-Run-ID": "run",
         "X-Request-ID": "request",
