@@ -611,6 +611,27 @@ export interface Sought {
   condition: string | null;
 }
 
+/** The spans of a run, the first to begin first. */
+export interface SpanList {
+  items: SpanView[];
+}
+
+/** What a span says of its end. */
+export type SpanStatus = "error" | "ok" | "unset";
+
+/** A stretch of time in the work on a run, as the app measured it. */
+export interface SpanView {
+  id: string;
+  parent_id: string | null;
+  attempt_id: string | null;
+  name: string;
+  started_at: string;
+  ended_at: string;
+  duration_ms: number;
+  status: SpanStatus;
+  attributes: Json;
+}
+
 /** A run that an event started. */
 export interface StartedRun {
   id: string;
@@ -879,6 +900,13 @@ export interface Endpoints {
     query: { run_id?: string | null; attempt_id?: string | null; step_id?: string | null; function?: string | null; level?: "critical" | "debug" | "error" | "info" | "warning" | null; text?: string | null; replayed?: boolean; after?: string | null; before?: string | null; from?: string | null; until?: string | null; limit?: number };
     body: undefined;
     answer: LogPage;
+  };
+  /** List spans of a run. */
+  "GET /api/runs/{id}/spans": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: SpanList;
   };
   /** Show what the latest check has found. */
   "GET /api/doctor": {
