@@ -82,6 +82,13 @@ export interface Durations {
   overhead_ms: number;
 }
 
+/** A step that waited for an event, and got it. */
+export interface EndedWaitView {
+  run_id: string;
+  step: string;
+  function: string;
+}
+
 /** The answer to a request that failed. */
 export interface Error {
   error: ErrorDetail;
@@ -92,6 +99,22 @@ export interface ErrorDetail {
   code: string;
   message: string;
   path?: string | null;
+}
+
+/** An event with what it is connected with. */
+export interface EventDetail {
+  id: string;
+  event_id: string;
+  name: string;
+  ts: string;
+  received_at: string;
+  is_internal: boolean;
+  data: Json;
+  user: Json;
+  v: string | null;
+  meta: Json;
+  resolved_waits: EndedWaitView[];
+  sent_by: SenderView | null;
 }
 
 /** What became of an event, function by function. ``near`` are names of triggers like one that no trigger has. */
@@ -574,6 +597,12 @@ export interface Seen {
   message: string;
 }
 
+/** The step that sent an event. */
+export interface SenderView {
+  run_id: string;
+  step: string | null;
+}
+
 /** An event that a step sent. */
 export interface SentEventView {
   id: string;
@@ -745,7 +774,7 @@ export interface Endpoints {
     path: { id: string };
     query: Record<string, never>;
     body: undefined;
-    answer: EventView;
+    answer: EventDetail;
   };
   /** Count runs over time. */
   "GET /api/runs/stats": {
