@@ -44,9 +44,9 @@ def parcel(server: Server, case: str, number: int) -> str:
     return id
 
 
-def scan(server: Server, case: str, number: int) -> None:
-    """Let the run of a parcel go on."""
-    send(server, "parcel.scanned", parcel=f"{case}-{number}")
+def scan(server: Server, case: str, number: int) -> str:
+    """Let the run of a parcel go on; return the id of the event that does it."""
+    return send(server, "parcel.scanned", parcel=f"{case}-{number}")
 
 
 def settled(server: Server, event_id: str, status: str) -> None:

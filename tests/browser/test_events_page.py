@@ -144,6 +144,17 @@ def test_an_event_page_is_live(server: Server, page: Page) -> None:
     expect(started).to_contain_text("completed")
 
 
+def test_an_event_names_the_waits_that_it_ended(server: Server, page: Page) -> None:
+    parcel(server, "ended", 1)
+    id = scan(server, "ended", 1)
+    open_list(page, f"/events/{id}")
+
+    waits = page.get_by_role("region", name="Waits that it ended")
+    expect(waits.get_by_role("listitem")).to_have_count(1)
+    expect(waits).to_contain_text("scanned")
+    expect(waits.get_by_role("link", name="shop-ship-parcel")).to_be_visible()
+
+
 def test_an_event_is_copied_and_sent_again(server: Server, page: Page) -> None:
     id = order(server, "copied", 30)
     open_list(page, f"/events/{id}")
@@ -151,13 +162,13 @@ def test_an_event_is_copied_and_sent_again(server: Server, page: Page) -> None:
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_text("Copied as curl")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith(f"curl -X POST '{server.url}/api/events'")
-    sent = json.loads(re.search(r"-d '(.*)'", copied)[1])  # type: ignore[index]  # the assertion of this line
+    assert copied.startswith(f'curl "{server.url}/e/dev"')
+    sent = json.loads(copied[copied.index("'") + 1 : copied.rindex("'")])
     assert sent == {"name": "order.placed", "data": {"case": "copied", "total": 30}}
 
     page.keyboard.press("p")
     expect(page.get_by_text("Copied as Python")).to_be_visible()
-    assert 'await sw.send(\n    "order.placed"' in page.evaluate("navigator.clipboard.readText()")
+    assert 'await sw.send("order.placed", {' in page.evaluate("navigator.clipboard.readText()")
 
     page.get_by_role("button", name="Send again").click()
     expect(page).to_have_url(re.compile(f"/send.*event={id}"))

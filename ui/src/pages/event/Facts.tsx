@@ -1,11 +1,11 @@
 import { Link } from "@tanstack/react-router";
-import type { EventView } from "~/api/api.gen";
+import type { EventDetail } from "~/api/api.gen";
 import { CopyButton } from "~/parts/CopyButton";
 import { Time } from "~/parts/Time";
 import s from "./Facts.module.css";
 
 /** What is known of an event, beside what it says. */
-export function Facts({ event }: { event: EventView }) {
+export function Facts({ event }: { event: EventDetail }) {
   return (
     <dl className={s.facts}>
       <dt>Received</dt>
@@ -41,7 +41,9 @@ export function Facts({ event }: { event: EventView }) {
         </>
       )}
       <dt>Sent by</dt>
-      <dd>{event.is_internal ? "the server itself" : "an app, or by hand"}</dd>
+      <dd>
+        <Sender event={event} />
+      </dd>
       <dt>All of its name</dt>
       <dd>
         <Link to="/events" search={{ q: `event: ${event.name}` }}>
@@ -54,6 +56,21 @@ export function Facts({ event }: { event: EventView }) {
       </dd>
     </dl>
   );
+}
+
+function Sender({ event }: { event: EventDetail }) {
+  if (event.sent_by) {
+    const { run_id: id, step } = event.sent_by;
+    return (
+      <>
+        {step && <span>step {step} of</span>}
+        <Link to="/runs/$id" params={{ id }}>
+          run <code>{id}</code>
+        </Link>
+      </>
+    );
+  }
+  return event.is_internal ? "the server itself" : "an app, or by hand";
 }
 
 function exact(at: string): string {

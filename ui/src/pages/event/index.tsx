@@ -1,7 +1,9 @@
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { Code, Copy, Send, TriangleAlert } from "lucide-react";
-import type { EventExplanation, EventView, Json } from "~/api/api.gen";
+import type { EventDetail, EventExplanation, Json } from "~/api/api.gen";
 import { useSession } from "~/api/session";
+import { codeOf, LANGUAGE_NAMES } from "~/pages/send/code";
+import type { Language } from "~/pages/send/search";
 import { Button } from "~/parts/Button";
 import { copy } from "~/parts/CopyButton";
 import { JsonView } from "~/parts/code/JsonView";
@@ -9,11 +11,12 @@ import { ErrorState, Skeleton } from "~/parts/ErrorState";
 import { Page } from "~/parts/Page";
 import { toast } from "~/parts/toast";
 import { useKeys } from "~/parts/useKeys";
-import { asCurl, asPython } from "./copies";
+import { asSent, isEmpty } from "./copies";
 import { Facts } from "./Facts";
 import s from "./index.module.css";
 import { Outcomes } from "./Outcomes";
 import { useEvent } from "./useEvent";
+import { Waits } from "./Waits";
 
 export function EventPage() {
   const { id } = useParams({ from: "/events/$id" });
@@ -65,22 +68,24 @@ export function EventPage() {
           ) : (
             <Skeleton lines={5} />
           )}
+          <Waits waits={data.resolved_waits} />
         </div>
       </div>
     </Page>
   );
 }
 
-function Actions({ event }: { event: EventView }) {
+function Actions({ event }: { event: EventDetail }) {
   const navigate = useNavigate();
   const session = useSession();
   const sendAgain = () => void navigate({ to: "/send", search: { event: event.id } });
-  const copyAs = async (name: string, text: string) => {
-    if (await copy(text)) toast(`Copied as ${name}`);
+  const copyAs = async (language: Language) => {
+    const server = { url: session?.url ?? location.origin, isDev: session?.mode !== "start" };
+    if (await copy(codeOf(language, [asSent(event)], server))) toast(`Copied as ${LANGUAGE_NAMES[language]}`);
   };
-  const curl = () => copyAs("curl", asCurl(event, session?.url ?? location.origin, session?.mode === "start"));
-  const python = () => copyAs("Python", asPython(event));
-  useKeys({ s: sendAgain, u: curl, p: python });
+  const curl = () => copyAs("curl");
+  const python = () => copyAs("python");
+  useKeys({ r: sendAgain, u: curl, p: python });
   return (
     <>
       <Button hotkey="u" onClick={curl}>
@@ -89,7 +94,7 @@ function Actions({ event }: { event: EventView }) {
       <Button hotkey="p" onClick={python}>
         <Code size={13} aria-hidden /> Copy as Python
       </Button>
-      <Button hotkey="s" look="primary" onClick={sendAgain}>
+      <Button hotkey="r" look="primary" onClick={sendAgain}>
         <Send size={13} aria-hidden /> Send again
       </Button>
     </>
@@ -128,8 +133,4 @@ function Payload({ name, value }: { name: string; value: Json }) {
       <JsonView text={JSON.stringify(value)} label={name} />
     </section>
   );
-}
-
-function isEmpty(value: Json): boolean {
-  return value === null || value === undefined || (typeof value === "object" && Object.keys(value).length === 0);
 }

@@ -1,6 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { Send } from "lucide-react";
 import { useCallback, useMemo, useState } from "react";
 import type { EventSummary } from "~/api/api.gen";
 import { read } from "~/api/query";
@@ -17,7 +16,6 @@ import { Button } from "~/parts/Button";
 import { Page } from "~/parts/Page";
 import { useKeys } from "~/parts/useKeys";
 import { columns, nameOf } from "./columns";
-import s from "./index.module.css";
 import { NoEvents } from "./NoEvents";
 import { checkEventsSearch, type EventsSearch, isFiltered } from "./search";
 import { useEvents } from "./useEvents";
@@ -42,7 +40,7 @@ export function EventsPage() {
     setShows(shows + 1);
   };
   const toggleInternal = () => go({ ...search, internal: search.internal ? undefined : true });
-  useKeys({ i: toggleInternal, s: () => void navigate({ to: "/send" }) });
+  useKeys({ i: toggleInternal });
   const open = (event: EventSummary, isApart: boolean) =>
     isApart
       ? void window.open(`/events/${event.id}`, "_blank")
@@ -63,11 +61,6 @@ export function EventsPage() {
             onSearch={(q) => go({ ...search, q })}
           />
         </>
-      }
-      actions={
-        <Button hotkey="s" className={s.wide} onClick={() => void navigate({ to: "/send" })}>
-          <Send size={13} aria-hidden /> Send event
-        </Button>
       }
       bar={
         <>
