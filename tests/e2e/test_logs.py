@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from stepwell.engine.core.trace import call_span, trace_id
 from stepwell.protocol.ids import step_hash
 from tests.e2e.gated_app import GatedApp
-from tests.e2e.harness import Server, eventually
+from tests.e2e.harness import SIGNING_KEY, Server, eventually
 
 
 @pytest.fixture
@@ -48,3 +53,22 @@ def test_a_line_is_read_while_its_step_still_runs(site: tuple[Server, GatedApp])
     app.open(body)
     server.ended_runs(event)
     assert [one["step"] for one in lines(server, body.run, 2)] == ["held", "after"]
+
+
+def test_spans_of_the_usual_exporter_are_spans_of_the_run(site: tuple[Server, GatedApp]) -> None:
+    server, _ = site
+    [event] = server.send({"name": "test/quick", "data": {"n": 1}})
+    [run] = server.ended_runs(event)
+    run_id = run["run_id"]
+    headers = {"Authorization": f"Bearer {SIGNING_KEY}"}
+    exporter = OTLPSpanExporter(endpoint=f"{server.url}/v1/traces", headers=headers)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    parent = {"traceparent": f"00-{trace_id(run_id)}-{call_span(run_id, '0.0.1')}-01"}
+
+    with provider.get_tracer("shop").start_as_current_span("pay", TraceContextTextMapPropagator().extract(parent)):
+        pass
+    provider.shutdown()
+
+    [span] = server.api(f"/runs/{run_id}/spans")["items"]
+    assert (span["name"], span["attempt_id"], span["parent_id"]) == ("pay", "0.0.1", None)
