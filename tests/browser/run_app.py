@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from stepwell import Event, Step, Stepwell
@@ -125,4 +127,9 @@ def rows(number: int) -> list[dict[str, object]]:
     return [{"id": id, "name": f"row {id}", "isActive": id % 2 == 0} for id in range(number)]
 
 
-app = Starlette(routes=[Route("/api/stepwell", sw.asgi(), methods=["GET", "POST", "PUT"])])
+async def answer_log(_request: Request) -> PlainTextResponse:
+    """Say that the app is there."""
+    return PlainTextResponse("ready")
+
+
+app = Starlette(routes=[Route("/log", answer_log), Route("/api/stepwell", sw.asgi(), methods=["GET", "POST", "PUT"])])

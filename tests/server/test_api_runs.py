@@ -110,11 +110,18 @@ async def test_a_bad_filter_is_refused(world: World, query: Any, status: int, co
 
 
 @pytest.mark.parametrize("path", ["", "/timeline", "/rows/0.0.1", "/config", "/cancel", "/rerun"])
-@pytest.mark.parametrize("id", ["nope", "01KAT3Z6W00000000000000000", "0" * 5000])
+@pytest.mark.parametrize("id", ["nope", "01KDTQKG000000000000000000", "0" * 5000])
 async def test_an_unknown_run_is_not_found(world: World, id: str, path: str) -> None:
     method = "POST" if path in ("/cancel", "/rerun") else "GET"
 
     await world.refused(404, "run_not_found", method, f"/api/runs/{id}{path}")
+
+
+async def test_a_run_that_retention_may_have_removed_is_gone(world: World) -> None:
+    old = "01K00000000000000000000000"  # of July 2025
+
+    for path in ("", "/timeline", "/explain"):
+        await world.refused(410, "beyond_retention", "GET", f"/api/runs/{old}{path}")
 
 
 async def test_a_sleeping_run_is_cancelled(world: World) -> None:

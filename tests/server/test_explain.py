@@ -342,4 +342,4 @@ async def test_a_cancelled_run_says_by_whom(either: World) -> None:
 
 async def test_an_unknown_run_is_not_found(world: World) -> None:
     await world.refused(404, "run_not_found", "GET", "/api/runs/x/explain")
-    await world.refused(404, "run_not_found", "GET", "/api/runs/01KAT3Z6W00000000000000001/explain")
+    await world.refused(404, "run_not_found", "GET", "/api/runs/01KDTQKG000000000000000001/explain")

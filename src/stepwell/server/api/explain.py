@@ -27,8 +27,9 @@ from stepwell.protocol.ids import RunId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import find_event
 from stepwell.server.api.page import is_ulid
+from stepwell.server.api.runs import run_not_found
 from stepwell.server.api.standing import find_standing
-from stepwell.server.context import ApiError, Context
+from stepwell.server.context import Context
 from stepwell.server.failure import read_failure
 
 
@@ -129,7 +130,7 @@ async def explain_run(call: Call[Nothing, Nothing]) -> Explanation:
     now = context.engine.clock.now()
     there = await find_standing(context, run, now=now)
     if there is None:
-        raise _not_found(id)
+        raise run_not_found(context, id)
     standing, around = there
     run = standing.run
     found = reasons(standing, around, now=now)
@@ -193,12 +194,8 @@ async def _run(context: Context, id: str) -> Run:
     """Return a run as it is just now. Raises ``ApiError`` 404."""
     run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
     if run is None or run.environment != context.engine.environment:
-        raise _not_found(id)
+        raise run_not_found(context, id)
     return run
-
-
-def _not_found(id: str) -> ApiError:
-    return ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
 
 
 def _view(reason: Reason) -> ReasonView:

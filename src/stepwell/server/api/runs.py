@@ -8,7 +8,7 @@ import msgspec
 
 from stepwell.engine.core.model import App, Function, Run, RunStatus
 from stepwell.engine.core.standing import Standing, Surroundings, reasons, summary, why_waiting
-from stepwell.limits import RUN_IDS_MAX
+from stepwell.limits import DAY_MS, HOUR_MS, RUN_IDS_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, RunId, ulid_ms
 from stepwell.server.api.durations import Durations, durations
@@ -264,7 +264,7 @@ async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
     now = context.engine.clock.now()
     there = await find_standing(context, detail.run, now=now)
     if there is None:
-        raise _not_found(id)
+        raise run_not_found(context, id)
     relatives = await insight.load_relatives(id)
     rows = timeline(detail, *there, relatives, now=now)
     whole = detail if query.payloads or after is None else await insight.load_spans(id) or detail
@@ -361,18 +361,30 @@ async def known_run(context: Context, id: str) -> Run:
     """Return a run alone, as it is just now. Raises ``ApiError`` 404."""
     run = await context.engine.store.find_run(RunId(id)) if is_ulid(id) else None
     if run is None or run.environment != context.engine.environment:
-        raise _not_found(id)
+        raise run_not_found(context, id)
     return run
 
 
 def _own(context: Context, detail: RunDetail | None, id: str) -> RunDetail:
     if detail is None or detail.run.environment != context.engine.environment:
-        raise _not_found(id)
+        raise run_not_found(context, id)
     return detail
 
 
-def _not_found(id: str) -> ApiError:
+def run_not_found(context: Context, id: str) -> ApiError:
+    """Return why a run isn't there: 410 where its id is so old that retention may have removed it, else 404."""
+    kept_ms = min(context.settings.retention.finite, default=None)
+    if kept_ms is not None and is_ulid(id) and ulid_ms(id) < context.engine.clock.now() - kept_ms:
+        made = time_text(ulid_ms(id))
+        return ApiError(
+            410, "beyond_retention", f"the run {id} is of {made}: this server keeps what has ended for {_days(kept_ms)}"
+        )
     return ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}")
+
+
+def _days(ms: int) -> str:
+    days = ms / DAY_MS
+    return f"{days:g} days" if days >= 1 else f"{ms / HOUR_MS:g} hours"
 
 
 async def _view(context: Context, detail: RunDetail, waiting: str | None) -> RunView:

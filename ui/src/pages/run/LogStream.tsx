@@ -1,6 +1,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDownToLine, ChevronDown, ChevronUp } from "lucide-react";
 import { type RefObject, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import type { LogLine } from "~/api/live";
 import { Button } from "~/parts/Button";
 import { EmptyState } from "~/parts/EmptyState";
 import { ErrorState, Note, Skeleton } from "~/parts/ErrorState";
@@ -20,7 +21,7 @@ type Props = {
   text: string;
   onLevel: (level: Level) => void;
   onText: (text: string) => void;
-  onSelect: (attemptId: string | null, stepId: string | null) => void;
+  onSelect: (line: LogLine) => void;
   isOpen: boolean;
   onOpen: (isOpen: boolean) => void;
   isLive: boolean;
@@ -172,15 +173,15 @@ function Lines({ entries, isFollowing, onFollow, onSelect, list }: LinesProps) {
 }
 
 function One({ entry, onSelect }: { entry: Entry; onSelect: Props["onSelect"] }) {
+  const { line } = entry;
   if (entry.kind === "head") {
     return (
-      <button type="button" className={s.head} onClick={() => onSelect(entry.attemptId, entry.stepId)}>
-        {entry.step ?? "function"}
-        {entry.attempt !== null && <span>attempt {entry.attempt + 1}</span>}
+      <button type="button" className={s.head} onClick={() => onSelect(line)}>
+        {line.step ?? "function"}
+        {line.attempt !== null && <span>attempt {line.attempt + 1}</span>}
       </button>
     );
   }
-  const { line } = entry;
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: the heading above is the button; this is a larger target
     // biome-ignore lint/a11y/useKeyWithClickEvents: see above
@@ -190,7 +191,7 @@ function One({ entry, onSelect }: { entry: Entry; onSelect: Props["onSelect"] })
       data-level={line.level}
       data-replayed={line.is_replayed || undefined}
       onClick={() => {
-        if (!getSelection()?.toString()) onSelect(line.attempt_id, line.step_id);
+        if (!getSelection()?.toString()) onSelect(line);
       }}
     >
       <time dateTime={line.at}>{clock(line.at)}</time>

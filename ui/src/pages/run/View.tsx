@@ -1,6 +1,7 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Explanation, Timeline } from "~/api/api.gen";
+import type { LogLine } from "~/api/live";
 import { EmptyState } from "~/parts/EmptyState";
 import { useKeys } from "~/parts/useKeys";
 import { maxAttempts } from "./config";
@@ -9,6 +10,7 @@ import type { Frame } from "./frame";
 import { Facts } from "./Head";
 import { LogStream } from "./LogStream";
 import { buildModel, flatten, type Line } from "./layout";
+import { isOf } from "./lines";
 import { Overview } from "./Overview";
 import { RowPane } from "./RowPane";
 import { RunPane } from "./RunPane";
@@ -123,18 +125,18 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
     setLogOpen(is);
   };
   const selectFrom = useCallback(
-    (attemptId: string | null, stepId: string | null) => {
-      const known = attemptId !== null && model.byId.has(attemptId) ? attemptId : null;
-      const ofStep = stepId === null ? undefined : model.groups.find((group) => group.id === stepId)?.items.at(-1)?.id;
-      const id = known ?? ofStep;
-      if (id) select(id);
+    (line: LogLine) => {
+      const items = model.groups.flatMap((group) => group.items);
+      const own =
+        items.find((item) => isOf(line, item.row)) ?? items.findLast((item) => item.row.step_id === line.step_id);
+      if (own) select(own.id);
     },
     [model, select],
   );
   const onTab = (tab: Tab | undefined) => change({ tab });
   const logLines = log.data?.lines;
   const itemLines = useMemo(
-    () => (selected ? (logLines ?? []).filter((line) => line.attempt_id === selected.item.row.id) : []),
+    () => (selected ? (logLines ?? []).filter((line) => isOf(line, selected.item.row)) : []),
     [selected, logLines],
   );
   return (

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { LogLine } from "~/api/live";
-import { addLines, chooseLines, withHeads } from "./lines";
+import { addLines, chooseLines, isOf, withHeads } from "./lines";
 
 function line(id: string, more: Partial<LogLine> = {}): LogLine {
   return {
@@ -42,4 +42,14 @@ test("each stretch of an attempt's lines has a heading", () => {
   const entries = withHeads([line("1"), line("2"), line("3", { attempt_id: "y", attempt: 1 }), line("4")]);
 
   expect(entries.map((entry) => entry.kind)).toEqual(["head", "line", "line", "head", "line", "head", "line"]);
+});
+
+test("a line is found under the row that wrote it, though one call brought several steps", () => {
+  const wrote = line("1", { attempt_id: "0.0.1", step_id: "pay" });
+
+  expect(isOf(wrote, { id: "0.0.1", step_id: "pay" })).toBe(true);
+  expect(isOf(wrote, { id: "0.0.1.0", step_id: "pay" })).toBe(true);
+  expect(isOf(wrote, { id: "0.0.1", step_id: "add" })).toBe(false);
+  expect(isOf(wrote, { id: "0.0.12", step_id: "pay" })).toBe(false);
+  expect(isOf(line("2", { attempt_id: "0.0.1", step_id: null }), { id: "0.0.1", step_id: "pay" })).toBe(true);
 });

@@ -12,6 +12,14 @@ export function addLines(known: LogLine[], news: readonly LogLine[]): LogLine[] 
   return [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
+/** Whether a line belongs to a row. What one call brought in several steps has rows whose ids go on from the call's. */
+export function isOf(line: LogLine, row: { id: string; step_id: string | null }): boolean {
+  if (line.attempt_id === null) return false;
+  const isSameCall = row.id === line.attempt_id;
+  if (line.step_id === null) return isSameCall;
+  return line.step_id === row.step_id && (isSameCall || row.id.startsWith(`${line.attempt_id}.`));
+}
+
 export interface LogFilter {
   level: Level;
   text: string;
@@ -33,16 +41,7 @@ export function chooseLines(lines: readonly LogLine[], { level, text, withReplay
   );
 }
 
-export type Entry =
-  | {
-      kind: "head";
-      key: string;
-      step: string | null;
-      attempt: number | null;
-      attemptId: string | null;
-      stepId: string | null;
-    }
-  | { kind: "line"; key: string; line: LogLine };
+export type Entry = { kind: "head"; key: string; line: LogLine } | { kind: "line"; key: string; line: LogLine };
 
 /** Put a heading before each stretch of lines of one attempt. */
 export function withHeads(lines: readonly LogLine[]): Entry[] {
@@ -50,8 +49,7 @@ export function withHeads(lines: readonly LogLine[]): Entry[] {
   let before: LogLine | undefined;
   for (const line of lines) {
     if (!before || before.attempt_id !== line.attempt_id || before.step_id !== line.step_id) {
-      const { step, attempt, attempt_id, step_id } = line;
-      entries.push({ kind: "head", key: `head ${line.id}`, step, attempt, attemptId: attempt_id, stepId: step_id });
+      entries.push({ kind: "head", key: `head ${line.id}`, line });
     }
     entries.push({ kind: "line", key: line.id, line });
     before = line;
