@@ -117,7 +117,7 @@ function plot(box: HTMLElement, { times, series, kind, height, format, choose }:
               paths: uPlot.paths.bars?.({ size: [0.86, 40], radius: 0.12 }),
               points: { show: false },
             }
-          : { label: name, stroke: fill, width: 1.5, points: { show: false } };
+          : { label: name, stroke: fill, width: 1.5, points: { size: 4, fill } };
       }),
     ],
     hooks: {
