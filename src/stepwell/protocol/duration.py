@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 from typing import Final, TypeAlias
 
@@ -14,6 +15,7 @@ from stepwell.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 Duration: TypeAlias = str | float | datetime.timedelta
 """A duration as users give it: ``"3d"``, a number of seconds, or a timedelta."""
 
+_SECONDS_CACHED: Final = 4_096
 _UNITS: Final = (("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
@@ -73,5 +75,11 @@ def parse_time(text: str) -> int | None:
 
 def time_text(at_ms: int) -> str:
     """Write Unix ms as RFC 3339 in UTC with milliseconds and ``Z``."""
-    at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, ms = divmod(at_ms, SECOND_MS)
+    return f"{_second_text(second)}.{ms:03}Z"
+
+
+@functools.lru_cache(_SECONDS_CACHED)
+def _second_text(second: int) -> str:
+    # The thousands of times of one page have few seconds.
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).replace(tzinfo=None).isoformat()
