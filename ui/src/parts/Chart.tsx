@@ -101,7 +101,7 @@ function plot(box: HTMLElement, { times, series, kind, height, format, choose }:
     },
     scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max, 1) * 1.1] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24 },
+      { ...axis, grid: { show: false }, size: 24, values: (_, ticks) => ticks.map((at) => timeText(at, ticks)) },
       { ...axis, size: 44, values: (_, ticks) => ticks.map(format), space: 32 },
     ],
     series: [
@@ -132,4 +132,13 @@ function plot(box: HTMLElement, { times, series, kind, height, format, choose }:
     },
   };
   return new uPlot(options, [times, ...stacked.toReversed()] as uPlot.AlignedData, box);
+}
+
+/** Write a tick: the time of day, or the date where they are days apart. */
+function timeText(at: number, ticks: number[]): string {
+  const isDaily = (ticks[1] ?? at) - (ticks[0] ?? at) >= 86_400;
+  const options: Intl.DateTimeFormatOptions = isDaily
+    ? { month: "short", day: "numeric" }
+    : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return new Date(at * 1_000).toLocaleString(undefined, options);
 }
