@@ -195,14 +195,14 @@ function Facts({ group, item, maxAttempts, frame }: FactsProps) {
   );
 }
 
-function SpanFacts({ item: { span, segment } }: { item: SpanItem }) {
+function SpanFacts({ item: { span } }: { item: SpanItem }) {
   const attributes =
     typeof span.attributes === "object" && span.attributes !== null ? Object.entries(span.attributes) : [];
   return (
     <dl className={s.facts}>
       <Fact name="Span">{span.name}</Fact>
       <Fact name="Started">{clock(span.started_at)}</Fact>
-      {segment.to !== null && <Fact name="Took">{durationText(segment.to - segment.from)}</Fact>}
+      <Fact name="Took">{durationText(span.duration_ms)}</Fact>
       <Fact name="Status">{span.status}</Fact>
       {attributes.map(([name, value]) => (
         <Fact key={name} name={name}>

@@ -1,4 +1,5 @@
 import { useSyncExternalStore } from "react";
+import type { Durations } from "~/api/api.gen";
 import { durationText } from "~/parts/duration";
 import type { Frame } from "./frame";
 import type { Model } from "./layout";
@@ -17,9 +18,9 @@ const WORDS: Record<Part, string> = {
 const ROUND_MS = 500;
 
 /** Where a run's time went, as a bar and in numbers. */
-export function Split({ model, frame }: { model: Model; frame: Frame }) {
+export function Split({ model, frame, durations }: { model: Model; frame: Frame; durations: Durations }) {
   const now = useSyncExternalStore(frame.subscribe, () => model.end ?? Math.ceil(frame.now / ROUND_MS) * ROUND_MS);
-  const sum = splitTime(model, now);
+  const sum = model.end === null ? splitTime(model, now) : ended(durations);
   const whole = Math.max(1, now);
   const shown = PARTS.filter((part) => sum[part] >= 0.5);
   return (
@@ -38,4 +39,10 @@ export function Split({ model, frame }: { model: Model; frame: Frame }) {
       </ul>
     </section>
   );
+}
+
+/** The server's own count, which knows more: since when each attempt was queued. */
+function ended(durations: Durations): Record<Part, number> {
+  const { code_ms, waiting_ms, sleeping_ms, queued_ms, overhead_ms } = durations;
+  return { code: code_ms, waiting: waiting_ms, sleeping: sleeping_ms, queued: queued_ms, overhead: overhead_ms };
 }

@@ -48,7 +48,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
     (next: Partial<RunSearch>) => void navigate({ search: (old) => ({ ...old, ...next }), replace: true }),
     [navigate],
   );
-  const spans = useSpans(run.id, run.ended_at);
+  const spans = useSpans(run.id);
   const model = useMemo(() => buildModel(timeline, spans), [timeline, spans]);
   useLayoutEffect(() => {
     let last = 0;
@@ -144,7 +144,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
       <div className={s.head}>
         <Facts run={run} frame={frame} />
         {why && why.status !== "completed" && <Why why={why} />}
-        <Split model={model} frame={frame} />
+        <Split model={model} frame={frame} durations={run.durations} />
       </div>
       <div className={s.columns}>
         <div className={s.main}>

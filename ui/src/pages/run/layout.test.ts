@@ -128,11 +128,12 @@ test("spans stand under the attempt that made them, each below its parent", () =
     name: "GET",
     started_at: at(36),
     ended_at: at(40),
-    status: "ok",
+    duration_ms: 4,
+    status: "ok" as const,
     attributes: null,
   };
   const spans = [
-    { ...span, id: "s-2", parent_id: "s-1", started_at: at(37), status: "error" },
+    { ...span, id: "s-2", parent_id: "s-1", started_at: at(37), status: "error" as const },
     { ...span, id: "s-1" },
   ];
   const lines = flatten(buildModel(tried, spans).groups, ALL).filter((line) => line.kind === "span");

@@ -1,8 +1,7 @@
 // From a run's rows to what the waterfall draws: steps as groups, their attempts, the parts of each bar. No I/O, no clock.
 // All times are ms from the run's start; null as an end means that it goes on.
-import type { Timeline, TimelineRow } from "~/api/api.gen";
+import type { SpanView as Span, Timeline, TimelineRow } from "~/api/api.gen";
 import type { Status } from "~/parts/StatusBadge";
-import type { Span } from "./spans";
 
 /** `work`: user code or a request. `queued`: nothing keeps it but the queue. `wait`: an event, a signal, another run, the
  * delay before a retry. */
@@ -66,7 +65,7 @@ const BAD = new Set(["failed", "lost", "retrying"]);
 export function buildModel(timeline: Timeline, spans: readonly Span[] = []): Model {
   const origin = Date.parse(timeline.run.queued_at);
   const end = timeline.run.ended_at ? Date.parse(timeline.run.ended_at) - origin : null;
-  const spansOf = nestSpans(spans, origin);
+  const spansOf = nestSpans(spans, origin, new Set(timeline.rows.map((row) => row.id)));
   const groups: Group[] = [];
   const byStep = new Map<string, Group>();
   let calls: Group | null = null; // the latest call between steps, with its retries
@@ -188,7 +187,7 @@ function startQueued(groups: Group[], timeline: Timeline, origin: number) {
 }
 
 /** Sort spans under the attempts that made them, each after its parent. */
-function nestSpans(spans: readonly Span[], origin: number): Map<string, SpanItem[]> {
+function nestSpans(spans: readonly Span[], origin: number, rows: ReadonlySet<string>): Map<string, SpanItem[]> {
   const known = new Map(spans.map((span) => [span.id, span]));
   const children = new Map<string, Span[]>();
   const roots: Span[] = [];
@@ -202,14 +201,18 @@ function nestSpans(spans: readonly Span[], origin: number): Map<string, SpanItem
   const of = new Map<string, SpanItem[]>();
   const add = (span: Span, attempt: string, depth: number) => {
     const from = Date.parse(span.started_at) - origin;
-    const to = span.ended_at === null ? null : Date.parse(span.ended_at) - origin;
-    const status: Status = span.status === "error" ? "failed" : to === null ? "running" : "completed";
+    const to = from + span.duration_ms;
+    const status: Status = span.status === "error" ? "failed" : "completed";
     const list = of.get(attempt) ?? [];
     list.push({ id: span.id, span, depth, segment: { pattern: "work", status, from, to } });
     of.set(attempt, list);
     for (const child of children.get(span.id) ?? []) add(child, attempt, depth + 1);
   };
-  for (const root of roots) if (root.attempt_id !== null) add(root, root.attempt_id, 0);
+  for (const root of roots) {
+    if (root.attempt_id === null) continue;
+    const first = `${root.attempt_id}.0`; // of a call that brought several steps, and has no row of its own
+    add(root, rows.has(root.attempt_id) ? root.attempt_id : first, 0);
+  }
   return of;
 }
 

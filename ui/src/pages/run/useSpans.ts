@@ -1,7 +1,14 @@
-import type { Span } from "./spans";
+import { useQuery } from "@tanstack/react-query";
+import type { SpanView } from "~/api/api.gen";
+import { read } from "~/api/query";
 
-const NONE: Span[] = [];
+const NONE: SpanView[] = [];
 
-export function useSpans(_id: string, _ended: string | null): Span[] {
-  return NONE;
+export function spansQuery(id: string) {
+  return read("GET /api/runs/{id}/spans", { path: { id } });
+}
+
+/** What the app measured of a run with OpenTelemetry; fetched anew with the run's other news. */
+export function useSpans(id: string): SpanView[] {
+  return useQuery(spansQuery(id)).data?.items ?? NONE;
 }

@@ -4,6 +4,7 @@ import type { Timeline } from "~/api/api.gen";
 import { type ApiError, api } from "~/api/client";
 import { read } from "~/api/query";
 import { mergeTimeline, newsAfter } from "./merge";
+import { spansQuery } from "./useSpans";
 
 /** Between two requests for news of a busy run. The first is made at once. */
 const NEWS_MS_MIN = 200;
@@ -75,6 +76,7 @@ class News {
     const [news] = await Promise.all([
       api("GET /api/runs/{id}/timeline", { path, query: { payloads: false, after: newsAfter(known) } }),
       this.client.invalidateQueries({ queryKey: explainQuery(this.id).queryKey }),
+      this.client.invalidateQueries({ queryKey: spansQuery(this.id).queryKey }),
     ]);
     this.client.setQueryData(query.queryKey, (latest) => mergeTimeline(latest ?? known, news));
   }
