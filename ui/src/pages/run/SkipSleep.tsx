@@ -16,10 +16,10 @@ export function SkipSleep({ runId, item, onDone }: { runId: string; item: Item; 
     onError: (error) => toast("Not skipped", { detail: error.message, isFailure: true }),
     onSettled: onDone,
   });
-  useKeys({ s: () => skip.mutate() }, canSkip && !skip.isPending);
+  useKeys({ k: () => skip.mutate() }, canSkip && !skip.isPending);
   if (!canSkip) return null;
   return (
-    <Button hotkey="s" onClick={() => skip.mutate()} isBusy={skip.isPending}>
+    <Button hotkey="k" onClick={() => skip.mutate()} isBusy={skip.isPending}>
       Skip this sleep
     </Button>
   );

@@ -128,7 +128,9 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
     (line: LogLine) => {
       const items = model.groups.flatMap((group) => group.items);
       const own =
-        items.find((item) => isOf(line, item.row)) ?? items.findLast((item) => item.row.step_id === line.step_id);
+        items.find((item) => isOf(line, item.row)) ??
+        items.findLast((item) => item.row.step_id === line.step_id && item.row.step_id !== null) ??
+        items.find((item) => item.id === line.attempt_id);
       if (own) select(own.id);
     },
     [model, select],

@@ -18,10 +18,11 @@ export function splitTime(model: Model, now: number): Record<Part, number> {
   const edges: { at: number; part: Exclude<Part, "overhead">; by: 1 | -1 }[] = [];
   for (const group of model.groups) {
     for (const item of group.items) {
-      for (const { pattern, from, to } of item.segments) {
+      for (const { pattern, status, from, to } of item.segments) {
+        const part = status === "retrying" && pattern === "wait" ? "sleeping" : PART_OF[pattern]; // as the server counts it
         const last = Math.min(to ?? end, end);
         if (last <= from) continue;
-        edges.push({ at: from, part: PART_OF[pattern], by: 1 }, { at: last, part: PART_OF[pattern], by: -1 });
+        edges.push({ at: from, part, by: 1 }, { at: last, part, by: -1 });
       }
     }
   }
