@@ -1,6 +1,7 @@
 // What stands under the last row: more on its way, a search that has looked only so far, or the end.
 import { Button } from "~/parts/Button";
-import { Note, Skeleton } from "~/parts/ErrorState";
+import { Skeleton } from "~/parts/ErrorState";
+import { useKeys } from "~/parts/useKeys";
 import { many } from "./format";
 import s from "./ListEnd.module.css";
 import type { Row } from "./merge";
@@ -24,16 +25,17 @@ export function ListEnd<T extends Row>({ feed, noun }: { feed: Feed<T>; noun: st
 /** A search that was broken off in time: how far back it has looked, and going on. */
 export function SearchedUntil<T extends Row>({ feed }: { feed: Feed<T> }) {
   const until = feed.searchedUntil;
+  useKeys({ m: feed.more }, until !== null);
   if (!until) return null;
   const date = new Date(until);
   const isToday = date.toDateString() === new Date().toDateString();
   return (
     <div className={s.end}>
-      <Note kind="partial">
+      <p className={s.note} role="note">
         The search looked back to{" "}
-        <time dateTime={until}>{isToday ? date.toLocaleTimeString() : date.toLocaleString()}</time>.
-      </Note>
-      <Button onClick={feed.more} isBusy={feed.isLoadingMore}>
+        <time dateTime={until}>{isToday ? date.toLocaleTimeString() : date.toLocaleString()}</time>
+      </p>
+      <Button hotkey="m" onClick={feed.more} isBusy={feed.isLoadingMore}>
         Look further back
       </Button>
     </div>

@@ -159,9 +159,10 @@ function spanOf(u: uPlot): number {
   return (u.scales.x?.max ?? 0) - (u.scales.x?.min ?? 0);
 }
 
-/** Whether a label would stand over the chart's end. */
+/** Whether a label would stand over one of the chart's ends. */
 function isCutOff(u: uPlot, at: number): boolean {
-  return u.valToPos(at, "x") > u.over.clientWidth - 18;
+  const px = u.valToPos(at, "x");
+  return px < 18 || px > u.over.clientWidth - 18;
 }
 
 /** The tops of the bars: each layer on those below it. */

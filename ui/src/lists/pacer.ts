@@ -1,7 +1,7 @@
 // Asking again when something has changed, without asking too often: as often as is useful, as rarely as it is dear.
 
-/** Of the time, at most this share is spent on asking. */
-const SHARE = 1 / 10;
+/** Of the time, at most this share is spent on asking: where the server is busy, and answers late, it is asked less. */
+const SHARE = 1 / 25;
 
 /** Runs one task at a time; calls while it runs, and shortly after, become one more. The first runs at once. */
 export class Pacer {

@@ -12,8 +12,8 @@ export const FEED_ROWS_MAX = 100;
 const ROWS_KEPT_MAX = 2_000;
 /** After "anything may have changed", as many rows as this are fetched again; of more, the first page is. */
 const ROWS_REFRESHED_MAX = 500;
-const PATCH_GAP_MS = 100;
-const NEWS_GAP_MS = 400;
+const PATCH_GAP_MS = 150;
+const NEWS_GAP_MS = 500;
 
 export interface Source<T extends Row> {
   /** Names the list, with all that it is filtered by. */
@@ -22,7 +22,7 @@ export interface Source<T extends Row> {
   /** The newest of the list's rows, up to `FEED_ROWS_MAX`; `rows` are those that are shown. */
   news: (rows: readonly T[]) => Promise<readonly T[]>;
   byIds: (ids: string[]) => Promise<readonly T[]>;
-  /** Whether news may change a row that is shown, though they don't name it. */
+  /** Whether a row can change at all. */
   isOpen: (row: T) => boolean;
 }
 
@@ -105,8 +105,8 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
   }, [name, client, change]);
 
   const changed = useCallback((ids: readonly string[]) => {
-    const isShown = new Set(shown.current.map((row) => row.id));
-    for (const id of ids) if (isShown.has(id)) waiting.current.add(id);
+    const named = new Set(ids);
+    for (const row of shown.current) if (named.has(row.id) && latest.current.isOpen(row)) waiting.current.add(row.id);
     if (waiting.current.size > 0) pacers.current?.patch.ask();
   }, []);
   const grown = useCallback(() => pacers.current?.news.ask(), []);
@@ -133,7 +133,7 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
   // biome-ignore lint/correctness/useExhaustiveDependencies: once for each list and each beginning of the stream
   useEffect(() => {
     if (!isLive || !isThere) return;
-    changed(shown.current.filter((row) => latest.current.isOpen(row)).map((row) => row.id));
+    changed(shown.current.map((row) => row.id));
     grown();
   }, [isLive, isThere, name]);
 

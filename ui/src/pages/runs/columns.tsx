@@ -38,7 +38,7 @@ export const COLUMNS: readonly Column<RunSummary>[] = [
   },
   {
     name: "Duration",
-    width: "80px",
+    width: "104px",
     area: "aside",
     isNumeric: true,
     cell: (run) => <Took run={run} />,

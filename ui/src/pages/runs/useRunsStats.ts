@@ -9,7 +9,7 @@ import { chartBounds, rangeName } from "~/lists/range";
 import type { RunsSearch } from "./search";
 
 export const BUCKETS = 60;
-const GAP_MS = 2_000;
+const GAP_MS = 3_000;
 
 export function useRunsStats(search: RunsSearch) {
   const { app, function: slug, from, until } = search;
