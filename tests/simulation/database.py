@@ -160,11 +160,11 @@ class SimulatedStore(SQLiteStore):
             world.loop.run_as(None, world.trouble.pause, self.replica)
         return results
 
-    def _read_now(self, plan: Reading[T]) -> T:
+    def _read_now(self, plan: Reading[T], s_max: float | None = None) -> T:
         if self.world.strikes("read_error"):
             self.replica.note_illness()
             raise sqlite3.OperationalError("disk I/O error")
-        return super()._read_now(plan)
+        return super()._read_now(plan, s_max)
 
     async def enter(self, replica_id: ReplicaId) -> None:
         await super().enter(replica_id)
