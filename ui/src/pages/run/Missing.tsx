@@ -5,12 +5,12 @@ import { idTime } from "./words";
 
 /** A run that can't be shown: unknown, gone by retention, or not to be had just now. */
 export function Missing({ id, error, retry }: { id: string; error: ApiError; retry: () => void }) {
-  const made = idTime(id);
   const isGone = error.kind === "not_found" || error.kind === "beyond_retention";
   return (
     <ErrorState error={error} retry={isGone ? undefined : retry}>
-      {error.kind === "not_found" && made === null && <p>A run’s id has 26 letters and digits. Is this one cut off?</p>}
-      {error.kind === "beyond_retention" && made !== null && <p>It was made on {new Date(made).toLocaleString()}.</p>}
+      {error.kind === "not_found" && idTime(id) === null && (
+        <p>A run’s id has 26 letters and digits. Is this one cut off?</p>
+      )}
       <p>
         <Link to="/runs">To the runs</Link>
       </p>

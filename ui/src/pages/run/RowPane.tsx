@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { X } from "lucide-react";
 import { type ReactNode, useState } from "react";
+import { fill } from "~/api/client";
 import type { LogLine } from "~/api/live";
 import { read } from "~/api/query";
 import { Button, IconButton } from "~/parts/Button";
@@ -55,7 +56,11 @@ export function RowPane({ runId, group, item, span, lines, maxAttempts, frame, t
     tabs.push({ id: "error", name: "Error", content });
   }
   if (isLarge) {
-    tabs.push({ id: "output", name: "Output", content: <Large bytes={size} onLoad={() => setAsked(row.id)} /> });
+    tabs.push({
+      id: "output",
+      name: "Output",
+      content: <Large bytes={size} href={fill("/api/runs/{id}/rows/{row}", path)} onLoad={() => setAsked(row.id)} />,
+    });
   } else if (data && data.output !== null && data.output !== undefined) {
     tabs.push({
       id: "output",
@@ -94,11 +99,14 @@ function Waiting({ error }: { error: Error | null }) {
   return error ? <ErrorState error={error} /> : <Skeleton lines={4} />;
 }
 
-function Large({ bytes: count, onLoad }: { bytes: number; onLoad: () => void }) {
+function Large({ bytes: count, href, onLoad }: { bytes: number; href: string; onLoad: () => void }) {
   return (
     <div className={s.large}>
       <p>This output has {bytes(count)}: it isn’t loaded until you ask for it.</p>
       <Button onClick={onLoad}>Load all</Button>
+      <a href={href} download="output.json">
+        Download
+      </a>
     </div>
   );
 }

@@ -172,6 +172,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
               lines={lines}
               frame={frame}
               selected={selected?.id}
+              zoomedTo={search.from}
               onSelect={select}
               onToggle={toggle}
               onHover={mark}

@@ -15,6 +15,8 @@ type Props = {
   frame: Frame;
   /** The id of the row that the pane is about. */
   selected: string | undefined;
+  /** Where the part begins that was zoomed to; undefined: all is shown. */
+  zoomedTo: number | undefined;
   onSelect: (id: string) => void;
   onToggle: (line: Line) => void;
   /** The pointer is over this instant (Unix ms); null: over none. */
@@ -22,7 +24,7 @@ type Props = {
 };
 
 /** A run's steps and attempts over time. Only the rows in view are in the document. */
-export function Waterfall({ lines, frame, selected, onSelect, onToggle, onHover }: Props) {
+export function Waterfall({ lines, frame, selected, zoomedTo, onSelect, onToggle, onHover }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const cursor = useRef<HTMLDivElement>(null);
   const [active, setActive] = useState<string | null>(null);
@@ -44,6 +46,16 @@ export function Waterfall({ lines, frame, selected, onSelect, onToggle, onHover 
     shown.current = selected;
     virtual.scrollToIndex(chosen, { align: "auto" });
   }, [selected, chosen, virtual]);
+
+  const latest = useRef(lines);
+  useEffect(() => {
+    latest.current = lines;
+  });
+  useEffect(() => {
+    if (zoomedTo === undefined) return;
+    const first = latest.current.findIndex(({ segments }) => segments.some(({ from }) => from >= zoomedTo));
+    if (first >= 0) virtual.scrollToIndex(first, { align: "start" });
+  }, [zoomedTo, virtual]);
 
   const at = Math.max(
     0,

@@ -31,8 +31,9 @@ export function Why({ why }: { why: Explanation }) {
 
 function Reason({ reason, summary }: { reason: ReasonView; summary: string }) {
   const isSaid = summary.includes(reason.text);
+  const release = reason.kind === "timer" ? "" : reason.release; // when it ends is said already
   const blockers = blockersOf(reason);
-  if (isSaid && blockers.length === 0 && !reason.release) return null;
+  if (isSaid && blockers.length === 0 && !release) return null;
   return (
     <li>
       {!isSaid && (
@@ -51,9 +52,9 @@ function Reason({ reason, summary }: { reason: ReasonView; summary: string }) {
           ))}
         </span>
       )}
-      {reason.release && (
+      {release && (
         <span className={s.release}>
-          <Unlock size={12} aria-hidden /> goes on with {withClocks(reason.release)}
+          <Unlock size={12} aria-hidden /> goes on with {withClocks(release)}
         </span>
       )}
     </li>
