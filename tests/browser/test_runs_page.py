@@ -56,6 +56,15 @@ def test_a_key_shows_what_is_new(server: Server, page: Page) -> None:
     expect(rows(page, "Runs")).to_have_count(2)
 
 
+def test_where_nothing_was_what_is_new_is_shown_at_once(server: Server, page: Page) -> None:
+    open_list(page, of_case("first"))
+    expect(page.get_by_role("heading", name="No run matches")).to_be_visible()
+
+    order(server, "first")
+
+    expect(rows(page, "Runs")).to_have_count(1)
+
+
 def test_a_row_changes_where_it_is(server: Server, page: Page) -> None:
     for number in range(3):
         parcel(server, "patched", number)

@@ -95,7 +95,12 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
       if (!data) return;
       const found = await latest.current.news(rowsOf(data.pages));
       if (JSON.stringify(latest.current.key) !== name) return;
-      setNews({ of: name, rows: newsAmong(data.pages, found) });
+      const news = newsAmong(data.pages, found);
+      // Where nothing is shown, nothing can jump.
+      const isEmpty = data.pages.every((page) => page.items.length === 0);
+      if (!isEmpty) setNews({ of: name, rows: news });
+      else if (news.length < FEED_ROWS_MAX) change((pages) => withNews(pages, news));
+      else await client.invalidateQueries({ queryKey: latest.current.key });
     }, NEWS_GAP_MS);
     pacers.current = { patch: patching, news: looking };
     return () => {

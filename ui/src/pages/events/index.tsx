@@ -95,7 +95,6 @@ export function EventsPage() {
           near={found?.kind === "event" ? nearest(found.name, hints.names) : []}
           onName={(q) => go({ ...search, q })}
           onClear={() => go({ internal: search.internal })}
-          onShowNew={showNew}
         />
       )}
     </Page>

@@ -3,7 +3,6 @@ import { Link } from "@tanstack/react-router";
 import { Inbox, SearchX } from "lucide-react";
 import type { RunSummary } from "~/api/api.gen";
 import { SearchedUntil } from "~/lists/ListEnd";
-import { NewButton } from "~/lists/NewButton";
 import type { Feed } from "~/lists/useFeed";
 import { Button } from "~/parts/Button";
 import { EmptyState } from "~/parts/EmptyState";
@@ -16,10 +15,9 @@ type Props = {
   hasFunctions: boolean | undefined;
   onClear: () => void;
   onLastDay: () => void;
-  onShowNew: () => void;
 };
 
-export function NoRows({ feed, isFiltered, hasFunctions, onClear, onLastDay, onShowNew }: Props) {
+export function NoRows({ feed, isFiltered, hasFunctions, onClear, onLastDay }: Props) {
   const { error } = feed;
   if (error?.path === "$.where") {
     return (
@@ -44,13 +42,6 @@ export function NoRows({ feed, isFiltered, hasFunctions, onClear, onLastDay, onS
     return (
       <EmptyState title="None found so far" icon={<SearchX size={20} aria-hidden />}>
         <SearchedUntil feed={feed} />
-      </EmptyState>
-    );
-  }
-  if (feed.newCount > 0) {
-    return (
-      <EmptyState title="The first runs are there" icon={<Inbox size={20} aria-hidden />}>
-        <NewButton count={feed.newCount} onShow={onShowNew} isHotkeyOn />
       </EmptyState>
     );
   }

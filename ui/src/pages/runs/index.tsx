@@ -124,7 +124,6 @@ export function RunsPage() {
           hasFunctions={functions ? functions.length > 0 : undefined}
           onClear={() => go({})}
           onLastDay={() => go({ ...search, from: undefined, until: undefined, range: "24h" })}
-          onShowNew={showNew}
         />
       )}
     </Page>
