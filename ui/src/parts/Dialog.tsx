@@ -1,6 +1,6 @@
 import { Dialog as Base } from "@base-ui/react/dialog";
 import { X } from "lucide-react";
-import type { ReactNode } from "react";
+import { type ReactNode, useRef } from "react";
 import { Button, IconButton } from "./Button";
 import s from "./Dialog.module.css";
 
@@ -16,11 +16,14 @@ type Props = {
 
 /** A window above the page. Escape and a click beside it close it; the focus goes in, and back afterwards. */
 export function Dialog({ title, isOpen, onClose, children, actions, isWide = false }: Props) {
+  const popup = useRef<HTMLDivElement>(null);
+  // On the window itself, unless its content takes it: on the first button, it would show that button's tooltip.
+  const focus = () => (popup.current?.contains(document.activeElement) ? false : popup.current);
   return (
     <Base.Root open={isOpen} onOpenChange={(open) => !open && onClose()}>
       <Base.Portal>
         <Base.Backdrop className={s.behind} />
-        <Base.Popup className={isWide ? `${s.dialog} ${s.wide}` : s.dialog}>
+        <Base.Popup ref={popup} initialFocus={focus} className={isWide ? `${s.dialog} ${s.wide}` : s.dialog}>
           <header className={s.head}>
             <Base.Title className={s.title}>{title}</Base.Title>
             <IconButton label="Close" onClick={onClose}>

@@ -4,10 +4,12 @@ import { Activity, Boxes, List, ScrollText, Send } from "lucide-react";
 import { type MouseEvent, useState } from "react";
 import { useSession } from "~/api/session";
 import { SendDialog } from "~/pages/send/SendDialog";
+import { Everywhere } from "./Everywhere";
 import s from "./Frame.module.css";
 import { Kbd } from "./Kbd";
 import { LiveDot } from "./LiveDot";
 import { LogOut } from "./LogOut";
+import { OfflineBanner } from "./OfflineBanner";
 import { ThemeSwitch } from "./ThemeSwitch";
 import { Toasts } from "./toast";
 
@@ -65,11 +67,13 @@ export function Frame() {
         </div>
       </nav>
       <main id="main" className={s.main} tabIndex={-1}>
+        <OfflineBanner />
         <Outlet />
       </main>
       {pathname !== "/send" && (
         <SendDialog isOpen={isSending} open={() => setSending(true)} close={() => setSending(false)} />
       )}
+      <Everywhere />
       <Toasts />
     </div>
   );
