@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from stepwell.engine.core.trace import call_span, trace_id
 from tests.browser.conftest import NewPage, assert_accessible, assert_fits
 from tests.e2e.harness import App, Server, eventually
 
@@ -222,6 +224,32 @@ def test_what_a_run_came_from_and_what_came_of_it_are_linked(page: Page, server:
     details.get_by_role("link", name="shop-count").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("count")
     expect(page.get_by_role("main")).to_contain_text("Invoked by")
+
+
+def test_a_span_stands_under_the_attempt_that_made_it(page: Page, server: Server, failed: str) -> None:
+    timeline = server.api(f"/runs/{failed}/timeline")
+    attempt = next(row for row in timeline["rows"] if row["title"] == "charge-card" and row["attempt"] == 1)
+    nanos = int(datetime.fromisoformat(attempt["started_at"]).timestamp() * 1000) * 1_000_000
+    span = {
+        "traceId": trace_id(failed),
+        "parentSpanId": call_span(failed, attempt["id"]),
+        "spanId": "cd" * 8,
+        "name": "POST bank.example",
+        "kind": 3,
+        "startTimeUnixNano": str(nanos),
+        "endTimeUnixNano": str(nanos + 20_000_000),
+        "attributes": [{"key": "http.response.status_code", "value": {"intValue": "402"}}],
+        "status": {"code": 2},
+    }
+    body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {"name": "bank"}, "spans": [span]}]}]}
+    server.http.post("/v1/traces", json=body).raise_for_status()
+    eventually(lambda: server.api(f"/runs/{failed}/spans")["items"], what="the span is kept")
+    page.goto(f"/runs/{failed}")
+
+    line = row(page, "POST bank.example")
+    expect(line).to_have_attribute("aria-level", "3")
+    line.click()
+    expect(page.get_by_role("complementary", name="Details")).to_contain_text("402")
 
 
 def test_a_long_run_is_soon_there_and_only_the_rows_in_view_are(page: Page, server: Server) -> None:
