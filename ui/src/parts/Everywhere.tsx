@@ -1,5 +1,7 @@
-// What keys open on every page: the palette and the sheet of keys. Their code is fetched when first asked for.
+// What every page can open: the palette and the sheet of keys. Their code is fetched when first asked for.
+import { Keyboard, Search } from "lucide-react";
 import { lazy, Suspense, useState } from "react";
+import { IconButton } from "./Button";
 import { useKeys } from "./useKeys";
 
 const Palette = lazy(() => import("./Palette").then((module) => ({ default: module.Palette })));
@@ -10,9 +12,17 @@ export function Everywhere() {
   const close = () => setShown(null);
   useKeys({ "mod+k": () => setShown("palette"), "?": () => setShown("keys") });
   return (
-    <Suspense>
-      {shown === "palette" && <Palette close={close} />}
-      {shown === "keys" && <KeySheet close={close} />}
-    </Suspense>
+    <>
+      <IconButton label="Go to" hotkey="mod+k" onClick={() => setShown("palette")}>
+        <Search size={15} aria-hidden />
+      </IconButton>
+      <IconButton label="Keys" hotkey="?" onClick={() => setShown("keys")}>
+        <Keyboard size={15} aria-hidden />
+      </IconButton>
+      <Suspense>
+        {shown === "palette" && <Palette close={close} />}
+        {shown === "keys" && <KeySheet close={close} />}
+      </Suspense>
+    </>
   );
 }

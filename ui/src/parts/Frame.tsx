@@ -62,6 +62,9 @@ export function Frame() {
           <ModeBadge />
           <LiveDot />
           <span className={s.push} />
+          <span className={s.keyed}>
+            <Everywhere />
+          </span>
           <LogOut />
           <ThemeSwitch />
         </div>
@@ -73,7 +76,6 @@ export function Frame() {
       {pathname !== "/send" && (
         <SendDialog isOpen={isSending} open={() => setSending(true)} close={() => setSending(false)} />
       )}
-      <Everywhere />
       <Toasts />
     </div>
   );
