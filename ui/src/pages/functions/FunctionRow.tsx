@@ -33,8 +33,8 @@ export function FunctionRow({ row: { fn, stats }, index, top, measure }: Props) 
             paused
           </span>
         )}
-        <span className={s.slug}>
-          {fn.app} · {fn.slug}
+        <span className={s.slug} title={fn.slug}>
+          {fn.app} · {fn.slug.startsWith(`${fn.app}-`) ? fn.slug.slice(fn.app.length + 1) : fn.slug}
         </span>
       </Cell>
       <Cell className={s.triggers}>
