@@ -34,18 +34,24 @@ test("JSON becomes Python's literals", () => {
 });
 
 test("the Markdown has facts, steps, tracebacks and lines, and a fence that no backtick in them ends", () => {
-  const rows = [rowOf({ id: "a", step_id: "pay", status: "failed", error_line: "CardError: a | b" })];
+  const pay = { step_id: "pay", status: "failed" as const, error_line: "CardError: a | b" };
+  const rows = [rowOf({ id: "a", ...pay }), rowOf({ id: "b", ...pay, attempt: 1 })];
+  const thrown = { name: "CardError", message: "no", stack: "File x" };
   const text = asMarkdown({
     run,
     rows,
     why: undefined,
     logs: [{ at: "t", level: "info", step: "pay", message: "```" }] as never,
     config: { id: "charge" },
-    errors: new Map([["a", { name: "CardError", message: "no", stack: "File x" }]]),
+    errors: new Map([
+      ["a", thrown],
+      ["b", thrown],
+    ]),
   });
 
   expect(text).toContain("# Run 01RUN of `shop-charge`: failed");
   expect(text).toContain("CardError: a \\| b");
   expect(text).toContain("## Error of `pay`, attempt 1\n\n```\nCardError: no\nFile x\n```");
+  expect(text).toContain("## Error of `pay`, attempt 2\n\nThe same as of `pay`, attempt 1.");
   expect(text).toContain("````\nt INFO [pay] ```\n````");
 });

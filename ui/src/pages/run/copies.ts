@@ -70,10 +70,14 @@ export function asMarkdown({ run, rows, why, logs, config, errors }: Known): str
     parts.push(section("Output", fenced("json", cut(JSON.stringify(run.output, null, 2), 4_000))));
   }
   parts.push(section("Steps", table(rows)));
+  const said = new Map<string, string>();
   for (const row of rows) {
     const error = errors.get(row.id);
     if (error === undefined) continue;
-    parts.push(section(`Error of ${named(row)}`, fenced("", errorText(error))));
+    const text = errorText(error);
+    const same = said.get(text);
+    parts.push(section(`Error of ${named(row)}`, same ? `The same as of ${same}.` : fenced("", text)));
+    if (!same) said.set(text, named(row));
   }
   if (logs.length > 0) {
     const tail = logs
@@ -156,7 +160,11 @@ function cut(text: string, chars: number): string {
 /** What to send so that the same runs start: neither the id, which would make it a duplicate, nor the time. */
 function eventOf(run: RunPageView): Record<string, unknown> {
   const { name, data, user, v } = run.event;
-  return { name, data: data ?? {}, ...(user ? { user } : {}), ...(v ? { v } : {}) };
+  return { name, data: data ?? {}, ...(isFilled(user) ? { user } : {}), ...(v ? { v } : {}) };
+}
+
+function isFilled(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length > 0;
 }
 
 function shell(text: string): string {
