@@ -95,7 +95,7 @@ def test_pause_asks_what_becomes_of_runs_and_resume_lets_it_go_on(desk: Server, 
     assert_accessible(page)
     dialog.get_by_role("button", name="Pause").click()
 
-    expect(page.get_by_role("heading", name="close-up")).to_be_visible()
+    expect(page.get_by_role("heading", name="close-up", exact=True)).to_be_visible()
     expect(page.get_by_title("New runs are skipped; those under way go on.")).to_be_visible()
     assert desk.api("/functions/desk-close-up")["pause"]["mode"] == "drop"
 

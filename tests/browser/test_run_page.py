@@ -167,6 +167,7 @@ def test_a_run_that_a_limit_holds_names_the_run_before_it(page: Page, server: Se
     assert_accessible(page)
     why.get_by_role("link", name=first).click()
     expect(page).to_have_url(re.compile(first))
+    expect(why).to_contain_text("sleeping until")
     page.keyboard.press("c")
     page.get_by_role("button", name="Cancel run").click()
     expect(page.get_by_role("main")).to_contain_text("cancelled")

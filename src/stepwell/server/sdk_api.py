@@ -36,7 +36,7 @@ from stepwell.server.checkpoint import post_checkpoint
 from stepwell.server.context import ApiError, Context, json_response, read_body
 from stepwell.server.logs import post_lines
 from stepwell.server.register import remove_app
-from stepwell.store.interface import EventFilter, RunFilter
+from stepwell.store.interface import EventFilter, RunDetail, RunFilter
 
 Handler: TypeAlias = Callable[[Context, Request], Awaitable[Response]]
 
@@ -198,9 +198,17 @@ async def list_event_runs(context: Context, request: Request) -> Response:
     return _enveloped([_run(context, run, event) for run in runs if run.status is not RunStatus.SKIPPED])
 
 
+async def _find_run(context: Context, id: str) -> RunDetail:
+    """Return all that is known of a run. The protocol knows no other answer than 404 where there is nothing."""
+    try:
+        return await find_run(context, id)
+    except ApiError:
+        raise ApiError(404, "run_not_found", f"there is no run with the id {id[:100]!r}") from None
+
+
 async def get_run(context: Context, request: Request) -> Response:
     """Show one run. Status and output come together."""
-    detail = await find_run(context, request.path_params["id"])
+    detail = await _find_run(context, request.path_params["id"])
     return _enveloped(_run(context, detail.run, detail.event))
 
 
@@ -212,7 +220,7 @@ async def delete_run(context: Context, request: Request) -> Response:
 
 async def list_jobs(context: Context, request: Request) -> Response:
     """List what there is to do for a run."""
-    detail = await find_run(context, request.path_params["id"])
+    detail = await _find_run(context, request.path_params["id"])
     jobs = [
         {"at": time_text(job.due_at), "position": 0, "kind": job.kind.value, "attempt": job.attempt}
         for job in detail.jobs
