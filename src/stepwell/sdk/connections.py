@@ -249,6 +249,10 @@ class SyncConnections:
                 return connection
             connection.close()
 
+    def __del__(self) -> None:
+        # Lines of runs are sent until a program ends, which nobody tells a client.
+        self.close()
+
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
