@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -213,6 +214,8 @@ class SyncConnections:
     def __init__(self) -> None:
         self._idle: list[_SyncConnection] = []
         self._lock = threading.Lock()
+        # Lines of runs are sent until a program ends, which nobody tells a client.
+        weakref.finalize(self, _close_all, self._idle)
 
     def send(self, exchange: Exchange) -> Answer:
         """Make one request, as ``AsyncConnections.send`` does, and block meanwhile.
@@ -249,16 +252,15 @@ class SyncConnections:
                 return connection
             connection.close()
 
-    def __del__(self) -> None:
-        # Lines of runs are sent until a program ends, which nobody tells a client.
-        self.close()
-
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
+
+
+def _close_all(idle: list[_SyncConnection]) -> None:
+    while idle:
+        idle.pop().close()
 
 
 def _connect_sync(exchange: Exchange) -> _SyncConnection:
