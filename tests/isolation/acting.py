@@ -13,7 +13,7 @@ from stepwell.engine.core.model import Attempt, Function, Intake, Job, Outcome, 
 from stepwell.engine.core.run import cancel, fire
 from stepwell.engine.core.state import RunState
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import ReapRequest, Request, Result, Verdict
+from stepwell.store.request import ReapRequest, Request, Result, Verdict
 from tests.isolation.world import SteppedStore, World
 from tests.store.database import Worker
 from tests.unit.engine.making import event_of, function_of, op, ops

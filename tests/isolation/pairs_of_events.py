@@ -10,7 +10,7 @@ import msgspec
 from stepwell.engine.core.model import Event, Function, Tick
 from stepwell.engine.core.trigger import start
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import Result, SyncRequest, TickRequest, Verdict
+from stepwell.store.request import Result, SyncRequest, TickRequest, Verdict
 from tests.isolation.acting import begin, ingest, statuses
 from tests.isolation.stepping import Order
 from tests.isolation.world import Case, World

@@ -16,7 +16,7 @@ from stepwell.protocol.sync import (
     SingletonConfig,
     ThrottleConfig,
 )
-from stepwell.store.interface import Claimed, Fire, FireRequest, ReleaseRequest, Result, Verdict
+from stepwell.store.request import Claimed, Fire, FireRequest, ReleaseRequest, Result, Verdict
 from tests.isolation.acting import answering, begin, cancelling, commit, reap, statuses
 from tests.isolation.pairs_of_waits import with_rules
 from tests.isolation.stepping import Order

@@ -11,16 +11,8 @@ from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Job, JobKind
 from stepwell.engine.core.partition import TIMERS
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import (
-    BeatRequest,
-    Claimed,
-    Fenced,
-    LeaveRequest,
-    ReapRequest,
-    ReleaseRequest,
-    Result,
-    Verdict,
-)
+from stepwell.store.interface import Fenced
+from stepwell.store.request import BeatRequest, Claimed, LeaveRequest, ReapRequest, ReleaseRequest, Result, Verdict
 from tests.isolation.acting import (
     SILENT_MS,
     answering,

@@ -9,7 +9,7 @@ from stepwell.engine.core.model import Intake
 from stepwell.engine.core.trigger import start_again
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Pruned, PruneRequest, Verdict
+from stepwell.store.request import Pruned, PruneRequest, Verdict
 from tests.isolation.acting import answering, begin, cancelling, commit, statuses
 from tests.isolation.stepping import Order
 from tests.isolation.world import Case, World

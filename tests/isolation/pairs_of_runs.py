@@ -12,7 +12,7 @@ from stepwell.engine.core.model import JobKind, RunStatus
 from stepwell.engine.core.partition import TIMERS
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import Verdict
+from stepwell.store.request import Verdict
 from tests.isolation.acting import (
     answering,
     attempts,

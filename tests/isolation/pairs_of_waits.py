@@ -14,7 +14,7 @@ from stepwell.engine.core.run import checkpoint
 from stepwell.engine.core.state import RunState
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig, Trigger
-from stepwell.store.interface import DropRequest, Result, SignalRequest, Verdict
+from stepwell.store.request import DropRequest, Result, SignalRequest, Verdict
 from tests.isolation.acting import answering, begin, cancelling, commit, reap, waking
 from tests.isolation.stepping import Order
 from tests.isolation.world import Case, World

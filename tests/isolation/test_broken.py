@@ -14,9 +14,9 @@ from stepwell.engine.core.model import RunStatus
 from stepwell.protocol.ids import JobId, RunId
 from stepwell.store import batch, postgres_link
 from stepwell.store.batch import Batch
-from stepwell.store.interface import ClaimRequest, CommitRequest, FireRequest, ReapRequest, Request
 from stepwell.store.locks import locks_of
 from stepwell.store.query import Statement, load_queries
+from stepwell.store.request import ClaimRequest, CommitRequest, FireRequest, ReapRequest, Request
 from stepwell.store.rows import Row
 from stepwell.store.waiting import Found, resolve
 from tests.isolation import (

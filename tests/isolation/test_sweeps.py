@@ -13,7 +13,7 @@ from stepwell.engine.core.run import fire
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig
 from stepwell.store import waiting as store_waiting
-from stepwell.store.interface import DropRequest, Result, SweepRequest, Verdict
+from stepwell.store.request import DropRequest, Result, SweepRequest, Verdict
 from tests.isolation.acting import begin, cancelling, commit
 from tests.isolation.pairs_of_waits import HOUR, ended_by, waiting, with_rules
 from tests.isolation.stepping import Order

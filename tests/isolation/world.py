@@ -15,10 +15,10 @@ import asyncpg
 
 from stepwell.engine.core.trigger import Registry
 from stepwell.protocol.ids import JobId, ReplicaId, RunId
-from stepwell.store.interface import CommitRequest, IngestRequest, Request, Result, TickRequest, Verdict
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_link import numbered
 from stepwell.store.query import load_queries
+from stepwell.store.request import CommitRequest, IngestRequest, Request, Result, TickRequest, Verdict
 from tests.isolation.stepping import Order, Schema, Side, SteppedConnection, Stepper, Walk
 from tests.postgres import Postgres
 from tests.store.database import Worker, migrated

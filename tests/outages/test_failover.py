@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from stepwell.errors import StoreUnavailable
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import SettingRequest
 from stepwell.store.postgres_link import Hosts
+from stepwell.store.request import SettingRequest
 from tests.outages.proxy import Proxy, proxied
 from tests.outages.site import QUICK, Site, account, lines, running, store_at, until
 from tests.outages.standby import REPLICATING, Standby

@@ -20,7 +20,9 @@ from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreUnavailable
 from stepwell.protocol.ids import ReplicaId
 from stepwell.store import group_commit
-from stepwell.store.interface import EventFilter, SettingRequest, Store
+from stepwell.store.found import EventFilter
+from stepwell.store.interface import Store
+from stepwell.store.request import SettingRequest
 from stepwell.store.sqlite import SQLiteStore
 from tests.outages.disk import mounted
 from tests.outages.site import Site, eventually, lines, running, store_at, two_steps, until

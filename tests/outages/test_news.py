@@ -6,7 +6,7 @@ import asyncio
 
 from stepwell.engine.core.model import Reply
 from stepwell.engine.transport import OutgoingCall
-from stepwell.store.interface import News
+from stepwell.store.news import News
 from tests.outages.proxy import proxied
 from tests.outages.site import Site, account, running, store_at, two_steps, until
 from tests.store.database import Worker

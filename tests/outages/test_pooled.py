@@ -17,8 +17,9 @@ from stepwell.engine.core.model import Reply
 from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreUnavailable
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import ReapRequest, SettingRequest, Store
+from stepwell.store.interface import Store
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.request import ReapRequest, SettingRequest
 from tests.outages.pooler import bouncing, pooled
 from tests.outages.site import Site, account, running, store_at, until
 from tests.postgres import Postgres

@@ -12,7 +12,7 @@ from stepwell.engine import engine
 from stepwell.engine.clock import elapsed_s
 from stepwell.errors import StoreUnavailable
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import SettingRequest
+from stepwell.store.request import SettingRequest
 from tests.outages.site import Site, account, lines, running, store_at, until
 from tests.postgres import Postgres
 from tests.unit.engine.making import T0, event_of

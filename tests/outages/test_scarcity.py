@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store import group_commit
-from stepwell.store.interface import SettingRequest
 from stepwell.store.postgres_link import Patience, is_outage
+from stepwell.store.request import SettingRequest
 from tests.outages.proxy import Proxy
 from tests.outages.site import QUICK, Site, account, eventually, lines, running, store_at, until
 from tests.postgres import Postgres

@@ -19,7 +19,8 @@ from stepwell.protocol.ids import ReplicaId
 from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import SyncBody, read_sync
 from stepwell.server.ingest import read_events
-from stepwell.store.interface import RunDetail, SyncRequest
+from stepwell.store.found import RunDetail
+from stepwell.store.request import SyncRequest
 from stepwell.store.sqlite import SQLiteStore
 from tests.outages.site import Site, running, store_at
 from tests.server.world import World, function_json

@@ -8,7 +8,8 @@ import pytest
 
 from stepwell.engine.core.model import Outcome, RunStatus
 from stepwell.errors import StoreUnavailable
-from stepwell.store.interface import EventFilter, RunFilter, SettingRequest
+from stepwell.store.found import EventFilter, RunFilter
+from stepwell.store.request import SettingRequest
 from tests.outages.proxy import Cut, Proxy
 from tests.outages.site import Site, account, eventually, running, store_at, until
 from tests.store.database import PostgresDatabase

@@ -15,7 +15,7 @@ from stepwell.errors import StoreUnavailable
 from stepwell.limits import BACKLOG_AGE_S, MEASURED_FUNCTIONS_MAX
 from stepwell.server.live.changes import Topics
 from stepwell.server.metrics import Metrics
-from stepwell.store.interface import Result, Verdict
+from stepwell.store.request import Result, Verdict
 from tests.server.world import PRODUCTION, World, error, ops, ran, running, sleep
 from tests.unit.engine.making import DEV, T0, event_of, function_of
 

@@ -19,7 +19,7 @@ from stepwell.protocol.sync import FunctionConfig, read_sync
 from stepwell.server.ingest import read_events
 from stepwell.server.narrator import Narrator
 from stepwell.server.settings import Settings
-from stepwell.store.interface import Result, Verdict
+from stepwell.store.request import Result, Verdict
 from tests.server.fake_app import registration
 from tests.server.world import DEV, PRODUCTION, T0, World, error, function_json, ops, ran, result, sleep, steps_done
 

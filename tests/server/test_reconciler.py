@@ -15,8 +15,9 @@ from stepwell.engine import reconciler as module
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, FAULT_AGE_MS, SIGNAL_KEPT_MS
 from stepwell.protocol.ids import JobId, RunId
-from stepwell.store.interface import Fault, RepairRequest, Verdict
+from stepwell.store.found import Fault
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.request import RepairRequest, Verdict
 from tests.server.world import WAIT_S, World, ops, ran, result, sleep, steps_done
 
 NOBODY = "01KAT3Z6W00000000000000001"

@@ -42,7 +42,8 @@ from stepwell.server.main import make_app
 from stepwell.server.metrics import Metrics
 from stepwell.server.register import apply_sync
 from stepwell.server.settings import Settings
-from stepwell.store.interface import Result, Store
+from stepwell.store.interface import Store
+from stepwell.store.request import Result
 from stepwell.store.sqlite import SQLiteStore
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 from stepwell.errors import StoreClosed, StoreUnavailable
 from stepwell.protocol.ids import EnvironmentId, ReplicaId
 from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
-from stepwell.store.interface import BeatRequest, CommitRequest, News, ReapRequest, Request, Result, Verdict
+from stepwell.store.news import News
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
+from stepwell.store.request import BeatRequest, CommitRequest, ReapRequest, Request, Result, Verdict
 from stepwell.store.rows import Row
 from stepwell.store.sqlite import SQLiteStore, Statements
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.errors import StoreUnavailable
-from stepwell.store.interface import CommitRequest, Request
+from stepwell.store.request import CommitRequest, Request
 from tests.simulation.app import Parallel, Program, Sleep, Step
 from tests.simulation.database import Killed
 from tests.simulation.faults import Faults

@@ -16,7 +16,8 @@ from stepwell.engine.core.partition import FETCHES, TIMERS, later
 from stepwell.engine.core.state import RunState
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import (
+from stepwell.store.read import load_runs
+from stepwell.store.request import (
     BeatRequest,
     ClaimRequest,
     CommitRequest,
@@ -27,7 +28,6 @@ from stepwell.store.interface import (
     Result,
     Verdict,
 )
-from stepwell.store.read import load_runs
 from tests.simulation.account import Account
 from tests.simulation.app import Execution
 from tests.simulation.flow import Usage

@@ -27,8 +27,8 @@ from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
 from stepwell.store import admission, claim, group_commit, sqlite, waiting
 from stepwell.store.batch import Batch
-from stepwell.store.interface import CommitRequest, IngestRequest, LeaveRequest, Request, Result, Verdict
 from stepwell.store.query import Statement, load_queries
+from stepwell.store.request import CommitRequest, IngestRequest, LeaveRequest, Request, Result, Verdict
 from tests.simulation.app import Parallel, Program, Sleep, Step
 from tests.simulation.database import SharedStore, SimulatedStore
 from tests.simulation.faults import Faults

@@ -22,7 +22,8 @@ from stepwell.engine.transport import OutgoingCall
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.protocol.ids import AppId, ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import News, RunFilter
+from stepwell.store.found import RunFilter
+from stepwell.store.news import News
 from stepwell.store.sqlite import SQLiteStore
 from tests.simulation.loop import SimulatedLoop
 from tests.store.database import Worker

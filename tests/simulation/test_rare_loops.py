@@ -13,7 +13,8 @@ from stepwell.engine.core.fetch import Fetched, FetchRequest
 from stepwell.engine.core.model import Reply, RunStatus
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import CommitRequest, Request, Result, RunFilter
+from stepwell.store.found import RunFilter
+from stepwell.store.request import CommitRequest, Request, Result
 from tests.simulation.test_engine import Bench, play
 from tests.unit.engine.making import DEV, event_of, function_of, op, ops, result
 

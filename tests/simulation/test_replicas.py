@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from stepwell.store.interface import ClaimRequest, IngestRequest
+from stepwell.store.request import ClaimRequest, IngestRequest
 from tests.simulation.app import Program, Sleep, Step
 from tests.simulation.database import SharedStore
 from tests.simulation.faults import Faults

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepwell.engine.core.model import Event, Intake, JobKind, WaitKind
-from stepwell.store.interface import ClaimRequest, CommitRequest, IngestRequest, Request, Result, Verdict
+from stepwell.store.request import ClaimRequest, CommitRequest, IngestRequest, Request, Result, Verdict
 from tests.simulation.app import WaitEvent, every
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from stepwell.protocol.event import event_body
 from stepwell.protocol.ids import EventId, FunctionId, RunId
 from stepwell.protocol.ops import Op
 from stepwell.protocol.sync import SyncBody
-from stepwell.store.interface import SyncRequest
+from stepwell.store.request import SyncRequest
 from tests.simulation.app import SIGNALS, Program, SimulatedApp, make_child, make_program
 from tests.simulation.database import Database, Killed
 from tests.simulation.faults import Faults

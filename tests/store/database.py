@@ -35,7 +35,11 @@ from stepwell.engine.intake import take_in
 from stepwell.engine.wants import want
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.ids import AppId, EnvironmentId, FunctionId, ReplicaId, RunId
-from stepwell.store.interface import (
+from stepwell.store.interface import Store
+from stepwell.store.migrate_postgres import connected, migrate_postgres
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_link import numbered
+from stepwell.store.request import (
     Claimed,
     ClaimRequest,
     CommitRequest,
@@ -43,14 +47,10 @@ from stepwell.store.interface import (
     ReapRequest,
     Request,
     Result,
-    Store,
     SyncRequest,
     Verdict,
     Want,
 )
-from stepwell.store.migrate_postgres import connected, migrate_postgres
-from stepwell.store.postgres import PostgresStore
-from stepwell.store.postgres_link import numbered
 from stepwell.store.sqlite import SQLiteStore
 from tests.postgres import Postgres
 from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid

@@ -14,7 +14,7 @@ from stepwell.limits import DAY_MS
 from stepwell.protocol.canonical import encode
 from stepwell.protocol.event import event_body
 from stepwell.protocol.ids import EventId
-from stepwell.store.interface import Pruned
+from stepwell.store.request import Pruned
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import op, ops, result
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from stepwell.limits import API_TOKENS_MAX, SESSIONS_MAX
-from stepwell.store.interface import (
+from stepwell.store.found import ApiToken
+from stepwell.store.interface import Store
+from stepwell.store.request import (
     AccountRequest,
-    ApiToken,
     ResetRequest,
     SessionEndRequest,
     SessionRequest,
     SetupLinkRequest,
-    Store,
     TokenEndRequest,
     TokenRequest,
     TokenUseRequest,

@@ -10,14 +10,8 @@ import pytest
 from stepwell.engine.core.model import Function, Tick
 from stepwell.engine.core.trigger import start
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import (
-    DueSchedule,
-    RunFilter,
-    Schedule,
-    SettingRequest,
-    TickRequest,
-    Verdict,
-)
+from stepwell.store.found import DueSchedule, RunFilter, Schedule
+from stepwell.store.request import SettingRequest, TickRequest, Verdict
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import DEV, T0, event_of, function_of
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from stepwell.store.interface import Walk
+from stepwell.store.found import Walk
 from stepwell.store.migrate import migrate
 from stepwell.store.postgres_link import HOT_PATH, WALK
 from stepwell.store.query import load_queries

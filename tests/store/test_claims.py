@@ -10,7 +10,8 @@ import pytest
 from stepwell.engine.core.model import Job
 from stepwell.engine.core.partition import later
 from stepwell.protocol.sync import ConcurrencyConfig, ThrottleConfig
-from stepwell.store.interface import ReleaseRequest, Result, Store
+from stepwell.store.interface import Store
+from stepwell.store.request import ReleaseRequest, Result
 from tests.store.database import Database, Worker
 from tests.store.test_flow import begin, sent, with_rules
 from tests.unit.engine.making import error, op, ops, result

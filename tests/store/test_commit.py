@@ -14,7 +14,8 @@ from stepwell.engine.core.state import RunState
 from stepwell.engine.core.trigger import internal_event, start
 from stepwell.errors import StoreError
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import RunFilter, Verdict
+from stepwell.store.found import RunFilter
+from stepwell.store.request import Verdict
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import DEV, error, event_of, function_of, op, ops, result, step_id
 

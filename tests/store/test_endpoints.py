@@ -6,7 +6,8 @@ import asyncio
 
 from stepwell.engine.core.model import Transition
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import SettingRequest, Store, Verdict
+from stepwell.store.interface import Store
+from stepwell.store.request import SettingRequest, Verdict
 from tests.store.database import Worker
 from tests.unit.engine.making import op, ops, result
 

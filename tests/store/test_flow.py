@@ -12,7 +12,9 @@ from stepwell.engine.core.partition import TIMERS
 from stepwell.engine.core.trigger import start_gathered
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.sync import BatchConfig, DebounceConfig, RateLimitConfig, SingletonConfig
-from stepwell.store.interface import Fire, FireRequest, PauseRequest, Result, RunFilter, Store, Verdict
+from stepwell.store.found import RunFilter
+from stepwell.store.interface import Store
+from stepwell.store.request import Fire, FireRequest, PauseRequest, Result, Verdict
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import DEV, T0, function_of, result
 

@@ -10,7 +10,8 @@ from stepwell.errors import StoreError
 from stepwell.limits import EVENT_ID_WINDOW_MS
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import Result, RunFilter, Verdict
+from stepwell.store.found import RunFilter
+from stepwell.store.request import Result, Verdict
 from tests.store.database import QUEUE, Database, Worker
 from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid
 

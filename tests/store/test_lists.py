@@ -12,7 +12,8 @@ from stepwell.engine.core.trigger import internal_event
 from stepwell.engine.ids import ulid_text
 from stepwell.protocol.ids import EnvironmentId, EventId, RunId, ulid_ms
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import EventFilter, RunFilter, Store
+from stepwell.store.found import EventFilter, RunFilter
+from stepwell.store.interface import Store
 from tests.store.database import Worker
 from tests.unit.engine.making import DEV, T0, error, event_of, function_of, result
 

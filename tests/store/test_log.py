@@ -14,7 +14,9 @@ from stepwell.limits import LOG_LATE_MS, LOG_LINES_PER_RUN_MAX, SPANS_PER_RUN_MA
 from stepwell.protocol.ids import AttemptId, EnvironmentId, FunctionId, LogId, RunId, SpanId, StepId
 from stepwell.protocol.sync import Trigger
 from stepwell.store import read_log
-from stepwell.store.interface import LogFilter, Logged, LogRequest, Store
+from stepwell.store.found import LogFilter
+from stepwell.store.interface import Store
+from stepwell.store.request import Logged, LogRequest
 from tests.store.database import DEV, Database, Worker
 from tests.store.past import KEPT_MS, LATE_MS, Past
 from tests.unit.engine.making import event_of, function_of, result

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from stepwell.limits import EVENTS_PER_REQUEST_MAX, LOCKS_MAX
-from stepwell.store.interface import IngestRequest, Store, Verdict
+from stepwell.store.interface import Store
 from stepwell.store.locks import locks_of
+from stepwell.store.request import IngestRequest, Verdict
 from tests.store.database import Worker
 from tests.unit.engine.making import function_of
 

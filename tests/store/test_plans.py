@@ -11,7 +11,7 @@ import pytest
 
 from stepwell.engine.core.model import RunStatus
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId
-from stepwell.store.interface import RunFilter
+from stepwell.store.found import RunFilter
 from stepwell.store.lists import list_runs
 from stepwell.store.migrate import migrate
 from stepwell.store.query import load_queries

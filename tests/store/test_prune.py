@@ -19,7 +19,9 @@ from stepwell.errors import StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, ReplicaId, RunId
 from stepwell.protocol.sync import Trigger
-from stepwell.store.interface import EventKey, Pruned, PruneRequest, Store, Verdict
+from stepwell.store.found import EventKey
+from stepwell.store.interface import Store
+from stepwell.store.request import Pruned, PruneRequest, Verdict
 from tests.store.database import QUEUE, Database, PostgresDatabase, Worker
 from tests.store.past import KEPT_MS, LATE_MS, Past, Watched
 from tests.unit.engine.making import function_of, op, ops, result

@@ -12,7 +12,8 @@ from stepwell.engine.core.trigger import start_gathered
 from stepwell.engine.janitor import Retention
 from stepwell.limits import DAY_MS, PRUNE_WEIGHT_MAX
 from stepwell.protocol.sync import BatchConfig, DebounceConfig
-from stepwell.store.interface import Fire, FireRequest, Pruned, Store, Verdict
+from stepwell.store.interface import Store
+from stepwell.store.request import Fire, FireRequest, Pruned, Verdict
 from tests.store.database import Database, Worker
 from tests.store.past import KEPT_MS, LATE_MS, Past
 from tests.unit.engine.making import function_of, result

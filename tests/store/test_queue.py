@@ -6,7 +6,7 @@ import msgspec
 
 from stepwell.engine.core.model import Job
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import ClaimRequest, ReleaseRequest, Result, Want
+from stepwell.store.request import ClaimRequest, ReleaseRequest, Result, Want
 from tests.store.database import QUEUE, Database, Worker
 from tests.unit.engine.making import T0, error, event_of, function_of, op, ops
 

@@ -6,12 +6,14 @@ from typing import Final
 
 import pytest
 
-from stepwell.engine.core.model import Event
+from stepwell.engine.core.model import Event, Intake
 from stepwell.engine.core.trigger import start_again
 from stepwell.limits import WAITS_ENDED_MAX
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import SingletonConfig, ThrottleConfig
-from stepwell.store.interface import Intake, PruneRequest, Result, Store, SweepRequest, Verdict, Walk
+from stepwell.store.found import Walk
+from stepwell.store.interface import Store
+from stepwell.store.request import PruneRequest, Result, SweepRequest, Verdict
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import DEV, function_of, op, ops
 

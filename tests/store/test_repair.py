@@ -6,8 +6,10 @@ import asyncio
 
 from stepwell.engine.core.revive import revive
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import Fault, RepairRequest, Result, Store, Walk
+from stepwell.store.found import Fault, Walk
+from stepwell.store.interface import Store
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.request import RepairRequest, Result
 from tests.store.database import Database, PostgresDatabase, Worker
 from tests.unit.engine.making import T0, event_of
 

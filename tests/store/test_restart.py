@@ -16,7 +16,8 @@ from stepwell.engine.core.model import Outcome
 from stepwell.engine.core.partition import TIMERS
 from stepwell.errors import StoreError
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import Fenced, SettingRequest
+from stepwell.store.interface import Fenced
+from stepwell.store.request import SettingRequest
 from stepwell.store.sqlite import SQLiteStore, _Checkpointer
 from tests.store.database import QUEUE, Database, SQLiteDatabase, Worker
 from tests.unit.engine.making import T0, event_of, function_of, op, ops, step_id

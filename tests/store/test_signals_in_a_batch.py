@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stepwell.store.interface import Result, Verdict
+from stepwell.store.request import Result, Verdict
 from tests.store.database import Worker
 from tests.unit.engine.making import op, ops
 

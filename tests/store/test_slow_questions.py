@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stepwell.errors import QueryTimeout
-from stepwell.store.interface import RunFilter
+from stepwell.store.found import RunFilter
 from stepwell.store.read import Text
 from tests.store.database import Worker
 from tests.unit.engine.making import DEV, event_of

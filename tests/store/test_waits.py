@@ -14,16 +14,8 @@ from stepwell.engine.core.run import guard
 from stepwell.limits import EVENT_ID_WINDOW_MS, WAITS_ENDED_MAX
 from stepwell.protocol.ids import RunId
 from stepwell.protocol.sync import CancelConfig, RateLimitConfig, Trigger
-from stepwell.store.interface import (
-    Claimed,
-    CommitRequest,
-    DropRequest,
-    Result,
-    SignalRequest,
-    Store,
-    SweepRequest,
-    Verdict,
-)
+from stepwell.store.interface import Store
+from stepwell.store.request import Claimed, CommitRequest, DropRequest, Result, SignalRequest, SweepRequest, Verdict
 from tests.store.database import Database, Worker
 from tests.unit.engine.making import DEV, error, event_of, function_of, op, ops, result, step_id, ulid
 

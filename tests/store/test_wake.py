@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stepwell.engine.core.model import JobKind
 from stepwell.protocol.ids import JobId
-from stepwell.store.interface import Verdict, WakeRequest
+from stepwell.store.request import Verdict, WakeRequest
 from tests.store.database import Worker
 from tests.unit.engine.making import T0, op, ops
 

@@ -50,7 +50,7 @@ async def _reset(settings: Settings) -> str:
     from stepwell.engine.ids import IdSource
     from stepwell.protocol.ids import ReplicaId
     from stepwell.server.access import reset_account
-    from stepwell.store.interface import LeaveRequest
+    from stepwell.store.request import LeaveRequest
 
     clock = Clock()
     # It takes part as one more replica, so that it does what a server would; on SQLite, too, beside the one there is.

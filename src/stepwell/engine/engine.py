@@ -32,16 +32,15 @@ from stepwell.limits import CALLS_PER_APP_MAX, FETCHES_AT_ONCE_MAX, TAKE_OVER_S,
 from stepwell.protocol.checkpoint import Checkpoint
 from stepwell.protocol.ids import AppId, EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
 from stepwell.protocol.ops import Op
-from stepwell.store.interface import (
-    Fenced,
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.news import News
+from stepwell.store.request import (
     IngestRequest,
     LeaveRequest,
-    News,
     PauseRequest,
     Result,
     SettingRequest,
     SignalRequest,
-    Store,
     SyncRequest,
     Verdict,
     WakeRequest,

@@ -52,18 +52,9 @@ from stepwell.errors import FetchError, StoreClosed, StoreError, StoreUnavailabl
 from stepwell.limits import LOST_ATTEMPTS_MAX
 from stepwell.protocol.ids import JobId, RunId
 from stepwell.protocol.ops import ENDS, Op, OpCode
-from stepwell.store.interface import (
-    Claimed,
-    CommitRequest,
-    DropRequest,
-    Fenced,
-    Fire,
-    Lease,
-    ReleaseRequest,
-    Result,
-    Store,
-    Verdict,
-)
+from stepwell.store.found import Lease
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.request import Claimed, CommitRequest, DropRequest, Fire, ReleaseRequest, Result, Verdict
 
 _REFUSED_DELAYS_S: Final = (0.1, 0.5, 1.0, 2.0)
 _MAY_CALL_POLL_S: Final = 0.1

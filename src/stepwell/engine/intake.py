@@ -13,7 +13,8 @@ from stepwell.engine.core.trigger import Registry, internal_event, start
 from stepwell.engine.wants import is_held, slot_keys, want
 from stepwell.protocol.event import FINISHED
 from stepwell.protocol.ids import EnvironmentId, FunctionId
-from stepwell.store.interface import Store, Want
+from stepwell.store.interface import Store
+from stepwell.store.request import Want
 
 
 class Registries:

@@ -28,7 +28,9 @@ from stepwell.engine.ids import ulid_text
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, MINUTE_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
-from stepwell.store.interface import Aged, Fenced, Pruned, PruneRequest, Store
+from stepwell.store.found import Aged
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.request import Pruned, PruneRequest
 
 _LOOK_MAX: Final = 100  # runs or events that are read at once
 _LOOK_KEYS_MAX: Final = 500

@@ -20,7 +20,8 @@ from stepwell.engine.watch import Watcher
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.limits import LOG_BATCH_MAX, LOG_WAITING_MAX
 from stepwell.protocol.ids import LogId
-from stepwell.store.interface import Logged, LogRequest, Store
+from stepwell.store.interface import Store
+from stepwell.store.request import Logged, LogRequest
 
 log = structlog.get_logger("stepwell.logbook")
 

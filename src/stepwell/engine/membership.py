@@ -19,7 +19,10 @@ from stepwell.engine.executor import Executor
 from stepwell.engine.scheduler import Scheduler
 from stepwell.errors import StoreClosed, StoreError
 from stepwell.protocol.ids import EnvironmentId
-from stepwell.store.interface import Beat, BeatRequest, Fenced, Lease, News, ReapRequest, ReleaseRequest, Store
+from stepwell.store.found import Lease
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.news import News
+from stepwell.store.request import Beat, BeatRequest, ReapRequest, ReleaseRequest
 
 _BEATS_PER_TAKE_OVER: Final = 5
 _ORPHANS_EVERY: Final = 2  # beats; an orphan is seen twice before it is released

@@ -23,7 +23,9 @@ from stepwell.engine.intake import Registries
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import CHECK_ROWS_MAX, CHECKS_MAX
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Checked, Fault, Fenced, RepairRequest, Store, Walk
+from stepwell.store.found import Checked, Fault, Walk
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.request import RepairRequest
 
 _REST_S: Final = 60.0
 _EXAMPLES_MAX: Final = 5

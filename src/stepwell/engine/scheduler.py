@@ -29,20 +29,10 @@ from stepwell.protocol.canonical import encode
 from stepwell.protocol.duration import duration_ms, time_text
 from stepwell.protocol.event import TIMER
 from stepwell.protocol.ids import EnvironmentId
-from stepwell.store.interface import (
-    ClaimRequest,
-    DueSchedule,
-    Fenced,
-    Fire,
-    FireRequest,
-    News,
-    Result,
-    Store,
-    SweepRequest,
-    TickRequest,
-    Verdict,
-    Want,
-)
+from stepwell.store.found import DueSchedule
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.news import News
+from stepwell.store.request import ClaimRequest, Fire, FireRequest, Result, SweepRequest, TickRequest, Verdict, Want
 
 _TICKS_MAX: Final = 100
 _GATHERINGS_MAX: Final = 100

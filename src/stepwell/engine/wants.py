@@ -5,7 +5,7 @@ from __future__ import annotations
 from stepwell.engine.core.model import Function, PauseMode, SingletonMode
 from stepwell.engine.core.partition import Partition, Scope, Token, TokenKind, later, parse, slot_key
 from stepwell.engine.core.rules import PLAIN, Rules, SlotRule
-from stepwell.store.interface import SlotLimit, ThrottleLimit, Want
+from stepwell.store.request import SlotLimit, ThrottleLimit, Want
 
 _COUNTED = (TokenKind.STEPS, TokenKind.RUNS, TokenKind.SINGLETON)
 

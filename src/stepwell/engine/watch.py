@@ -7,7 +7,8 @@ from typing import Protocol
 
 from stepwell.engine.core.model import Function, Intake, LogLine, Transition
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import News, Result
+from stepwell.store.news import News
+from stepwell.store.request import Result
 
 
 class Watcher(Protocol):

@@ -29,15 +29,14 @@ from stepwell.limits import (
 from stepwell.server.attempts import Attempts
 from stepwell.server.context import ApiError
 from stepwell.server.password import hash_password, is_password
-from stepwell.store.interface import (
+from stepwell.store.found import ApiToken, Credentials
+from stepwell.store.interface import Store
+from stepwell.store.request import (
     AccountRequest,
-    ApiToken,
-    Credentials,
     ResetRequest,
     SessionEndRequest,
     SessionRequest,
     SetupLinkRequest,
-    Store,
     TokenEndRequest,
     TokenRequest,
     TokenUseRequest,

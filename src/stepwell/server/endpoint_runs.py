@@ -43,7 +43,7 @@ from stepwell.protocol.sync import SyncBody
 from stepwell.server.api.page import is_ulid
 from stepwell.server.context import ApiError, Context, json_response, read_body
 from stepwell.server.token import is_token_for, make_token, token_secret
-from stepwell.store.interface import SyncRequest
+from stepwell.store.request import SyncRequest
 
 _OUTPUT: Final = "output"
 _REALTIME: Final = "realtime"

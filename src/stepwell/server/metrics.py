@@ -27,7 +27,7 @@ from stepwell.errors import StoreError
 from stepwell.limits import BACKLOG_AGE_S, BACKLOG_COUNTED_MAX, BACKLOG_PARTITIONS_MAX, MEASURED_FUNCTIONS_MAX
 from stepwell.protocol.ids import FunctionId
 from stepwell.protocol.ops import OpCode
-from stepwell.store.interface import Result
+from stepwell.store.request import Result
 
 _OTHER: Final = "other"
 _WAITED: Final = frozenset((OpCode.SLEEP, OpCode.WAIT_FOR_EVENT, OpCode.WAIT_FOR_SIGNAL, OpCode.INVOKE_FUNCTION))

@@ -24,7 +24,7 @@ from stepwell.protocol.ops import OpCode
 from stepwell.server.failure import read_failure
 from stepwell.server.settings import Settings
 from stepwell.server.terminal import Line, Terminal
-from stepwell.store.interface import Result
+from stepwell.store.request import Result
 
 _FLUSH_S: Final = 0.1
 _LINES_MAX: Final = 200  # of one flush, in a terminal

@@ -21,7 +21,7 @@ from stepwell.protocol.ids import AppId, named_uuid
 from stepwell.protocol.signature import is_bearer_of
 from stepwell.protocol.sync import SyncBody, read_sync
 from stepwell.server.context import ApiError, Context, json_response, read_body
-from stepwell.store.interface import SyncRequest
+from stepwell.store.request import SyncRequest
 
 log = structlog.get_logger("stepwell.sync")
 

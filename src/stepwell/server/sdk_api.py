@@ -36,7 +36,7 @@ from stepwell.server.checkpoint import post_checkpoint
 from stepwell.server.context import ApiError, Context, json_response, read_body
 from stepwell.server.logs import post_lines
 from stepwell.server.register import remove_app
-from stepwell.store.interface import EventFilter, RunDetail, RunFilter
+from stepwell.store.found import EventFilter, RunDetail, RunFilter
 
 Handler: TypeAlias = Callable[[Context, Request], Awaitable[Response]]
 

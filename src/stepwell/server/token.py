@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from stepwell.limits import ENDPOINT_TOKEN_S
-from stepwell.store.interface import SettingRequest, Store
+from stepwell.store.interface import Store
+from stepwell.store.request import SettingRequest
 
 _SETTING: Final = "token_secret"
 _SECRET_BYTES: Final = 32

@@ -6,11 +6,11 @@ from collections.abc import Generator, Sequence
 from typing import TypeAlias, assert_never
 
 from stepwell.limits import API_TOKENS_MAX, SESSIONS_MAX
-from stepwell.store.interface import (
+from stepwell.store.found import ApiToken, Credentials
+from stepwell.store.query import Statement
+from stepwell.store.request import (
     AccessRequest,
     AccountRequest,
-    ApiToken,
-    Credentials,
     ResetRequest,
     SessionEndRequest,
     SessionRequest,
@@ -20,7 +20,6 @@ from stepwell.store.interface import (
     TokenUseRequest,
     Verdict,
 )
-from stepwell.store.query import Statement
 from stepwell.store.rows import Row
 
 Deciding: TypeAlias = Generator[Statement, Sequence[Row], Verdict]

@@ -40,14 +40,20 @@ from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, Rep
 from stepwell.store.access import decide
 from stepwell.store.admission import Admitted, Asked, admit
 from stepwell.store.claim import claim
-from stepwell.store.interface import (
+from stepwell.store.interface import Fenced
+from stepwell.store.locks import locks_of
+from stepwell.store.log import write_log
+from stepwell.store.prune import prune
+from stepwell.store.query import Statement
+from stepwell.store.register import pause, sync
+from stepwell.store.repair import repair
+from stepwell.store.request import (
     AccessRequest,
     Beat,
     BeatRequest,
     ClaimRequest,
     CommitRequest,
     DropRequest,
-    Fenced,
     Fire,
     FireRequest,
     IngestRequest,
@@ -68,12 +74,6 @@ from stepwell.store.interface import (
     Verdict,
     WakeRequest,
 )
-from stepwell.store.locks import locks_of
-from stepwell.store.log import write_log
-from stepwell.store.prune import prune
-from stepwell.store.query import Statement
-from stepwell.store.register import pause, sync
-from stepwell.store.repair import repair
 from stepwell.store.rows import (
     Row,
     attempt_row,

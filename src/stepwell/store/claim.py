@@ -11,8 +11,8 @@ from typing import Any
 
 from stepwell.engine.core.flow import throttle, throttle_expiry
 from stepwell.engine.core.model import Job
-from stepwell.store.interface import Claimed, ClaimRequest, Result, ThrottleLimit, Verdict, Want
 from stepwell.store.query import Statement
+from stepwell.store.request import Claimed, ClaimRequest, Result, ThrottleLimit, Verdict, Want
 from stepwell.store.rows import Row, read_job
 
 

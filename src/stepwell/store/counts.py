@@ -17,7 +17,7 @@ from stepwell.limits import (
     RUNS_COUNTED_MAX,
 )
 from stepwell.protocol.ids import EnvironmentId, FunctionId, ulid_ms
-from stepwell.store.interface import EndedCount, EndedRun, FunctionCount, NamedEvent, RunCounts, RunFilter
+from stepwell.store.found import EndedCount, EndedRun, FunctionCount, NamedEvent, RunCounts, RunFilter
 from stepwell.store.lists import brief_runs, find_runs
 from stepwell.store.read import Reading, Text
 

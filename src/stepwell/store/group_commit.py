@@ -20,7 +20,8 @@ import structlog
 
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import COMMIT_BATCH_MAX
-from stepwell.store.interface import Fenced, Request, Result
+from stepwell.store.interface import Fenced
+from stepwell.store.request import Request, Result
 
 Outcome: TypeAlias = Result | StoreError
 _Waiting: TypeAlias = tuple[Request, "asyncio.Future[Result]"]

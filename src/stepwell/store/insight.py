@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from stepwell.engine.core.model import Run
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId, StepId
 from stepwell.store import counts, lists, outline
-from stepwell.store.interface import (
+from stepwell.store.found import (
     EndedRun,
     EventFilter,
     EventLinks,

@@ -21,7 +21,7 @@ from stepwell.limits import (
     WHERE_BYTES_MAX,
 )
 from stepwell.protocol.ids import EventId, FunctionId, RunId, first_ulid
-from stepwell.store.interface import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
+from stepwell.store.found import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
 from stepwell.store.rows import EVENT_COLUMNS, RUN_COLUMNS, read_event, read_run

@@ -18,10 +18,10 @@ from typing import Final
 from stepwell.engine.core.model import Intake, Transition, WaitKind
 from stepwell.limits import LOCKS_MAX
 from stepwell.store.admission import admission_keys
-from stepwell.store.interface import (
+from stepwell.store.found import Fault
+from stepwell.store.request import (
     ClaimRequest,
     CommitRequest,
-    Fault,
     FireRequest,
     IngestRequest,
     RepairRequest,

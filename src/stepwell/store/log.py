@@ -15,8 +15,8 @@ import msgspec
 from stepwell.engine.core.model import LogLine, Span
 from stepwell.limits import LOG_LATE_MS, LOG_LINES_PER_RUN_MAX, SPANS_PER_RUN_MAX
 from stepwell.protocol.ids import EnvironmentId, FunctionId, RunId
-from stepwell.store.interface import Logged, LogRequest
 from stepwell.store.query import Statement
+from stepwell.store.request import Logged, LogRequest
 from stepwell.store.rows import Row, log_row, span_row
 
 T = TypeVar("T", LogLine, Span)

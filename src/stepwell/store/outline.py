@@ -12,16 +12,7 @@ from stepwell.engine.core.sent import sent_ids
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ids import EventId, FunctionId, RunId, StepId
 from stepwell.protocol.ops import OpCode
-from stepwell.store.interface import (
-    EndedWait,
-    EventLinks,
-    Relative,
-    Relatives,
-    RowPayload,
-    RunDetail,
-    SentEvent,
-    Version,
-)
+from stepwell.store.found import EndedWait, EventLinks, Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
 from stepwell.store.lists import BRIEF_COLUMNS
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text, load_event

@@ -25,12 +25,9 @@ from stepwell.protocol.ids import AttemptId, EnvironmentId, EventId, FunctionId,
 from stepwell.store import lists, read, read_log
 from stepwell.store.access import load_credentials
 from stepwell.store.batch import Batch
-from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
-from stepwell.store.insight import Questions
-from stepwell.store.interface import (
+from stepwell.store.found import (
     Aftermath,
     Aged,
-    BeatRequest,
     Checked,
     Credentials,
     DueSchedule,
@@ -39,16 +36,15 @@ from stepwell.store.interface import (
     Lease,
     LogFilter,
     LogPage,
-    News,
-    ReapRequest,
-    Request,
-    Result,
     RunDetail,
     RunFilter,
     Schedule,
     Walk,
 )
+from stepwell.store.group_commit import ConcurrentGroupCommit, Outage
+from stepwell.store.insight import Questions
 from stepwell.store.migrate_postgres import connected, migrate_postgres, refuse_unmigrated_postgres
+from stepwell.store.news import News
 from stepwell.store.postgres_link import (
     CONFLICTS,
     HOT_PATH,
@@ -66,6 +62,7 @@ from stepwell.store.postgres_link import (
 from stepwell.store.postgres_news import NewsChannel
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading
+from stepwell.store.request import BeatRequest, ReapRequest, Request, Result
 from stepwell.store.url import shown_url
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from stepwell.protocol.ids import ReplicaId
-from stepwell.store.interface import Changed, News, Viewing
+from stepwell.store.news import Changed, News, Viewing
 from stepwell.store.postgres_link import Connection, Link
 
 _DELAY_S: Final = 0.01  # what is told within it goes out together

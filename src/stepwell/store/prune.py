@@ -12,8 +12,8 @@ from collections.abc import Generator, Sequence
 from typing import TypeAlias, TypeVar
 
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Pruned, PruneRequest
 from stepwell.store.query import Statement
+from stepwell.store.request import Pruned, PruneRequest
 from stepwell.store.rows import Row
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from stepwell.limits import (
     SPANS_PER_RUN_MAX,
 )
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
-from stepwell.store.interface import (
+from stepwell.store.found import (
     Aftermath,
     Aged,
     Checked,

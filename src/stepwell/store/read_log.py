@@ -9,7 +9,7 @@ from __future__ import annotations
 from stepwell.engine.core.model import Span
 from stepwell.limits import LOG_SCANNED_MAX, SPANS_PER_RUN_MAX
 from stepwell.protocol.ids import AttemptId, RunId
-from stepwell.store.interface import LogFilter, LogPage
+from stepwell.store.found import LogFilter, LogPage
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
 from stepwell.store.rows import LOG_COLUMNS, read_line, read_span

@@ -9,8 +9,8 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TypeAlias
 
 from stepwell.protocol.ids import EnvironmentId, FunctionId
-from stepwell.store.interface import PauseRequest, SyncRequest
 from stepwell.store.query import Statement
+from stepwell.store.request import PauseRequest, SyncRequest
 from stepwell.store.rows import Row
 
 Revising: TypeAlias = Generator[Statement, Sequence[Row], int | None]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import Fault, RepairRequest
+from stepwell.store.found import Fault
 from stepwell.store.query import Statement
+from stepwell.store.request import RepairRequest
 from stepwell.store.rows import Row, job_row
 
 

@@ -33,12 +33,9 @@ from stepwell.protocol.ids import AttemptId, EnvironmentId, EventId, FunctionId,
 from stepwell.store import lists, read, read_log
 from stepwell.store.access import load_credentials
 from stepwell.store.batch import Batch
-from stepwell.store.group_commit import GroupCommit
-from stepwell.store.insight import Questions
-from stepwell.store.interface import (
+from stepwell.store.found import (
     Aftermath,
     Aged,
-    BeatRequest,
     Checked,
     Credentials,
     DueSchedule,
@@ -47,18 +44,18 @@ from stepwell.store.interface import (
     Lease,
     LogFilter,
     LogPage,
-    News,
-    ReapRequest,
-    Request,
-    Result,
     RunDetail,
     RunFilter,
     Schedule,
     Walk,
 )
+from stepwell.store.group_commit import GroupCommit
+from stepwell.store.insight import Questions
 from stepwell.store.migrate import migrate, refuse_unmigrated
+from stepwell.store.news import News
 from stepwell.store.query import Statement, load_queries
 from stepwell.store.read import Reading
+from stepwell.store.request import BeatRequest, ReapRequest, Request, Result
 from stepwell.store.rows import Row
 
 T = TypeVar("T")

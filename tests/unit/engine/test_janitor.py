@@ -19,7 +19,9 @@ from stepwell.engine.janitor import Janitor, Retention
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
-from stepwell.store.interface import Aged, EventKey, Fenced, Pruned, PruneRequest, Result, Store, Verdict
+from stepwell.store.found import Aged, EventKey
+from stepwell.store.interface import Fenced, Store
+from stepwell.store.request import Pruned, PruneRequest, Result, Verdict
 from tests.unit.engine.making import DEV, T0, function_of
 
 KEPT_MS = 30 * DAY_MS

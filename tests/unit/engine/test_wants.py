@@ -11,7 +11,7 @@ from stepwell.engine.core.model import Function, Pause, PauseMode
 from stepwell.engine.core.partition import TIMERS, later
 from stepwell.engine.core.trigger import Registry, start
 from stepwell.engine.wants import is_held, slot_keys, want
-from stepwell.store.interface import SlotLimit, Want
+from stepwell.store.request import SlotLimit, Want
 from tests.unit.engine.making import DEV, T0, event_of, function_of
 
 

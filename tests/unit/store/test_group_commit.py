@@ -11,7 +11,7 @@ import pytest
 from stepwell.errors import StoreClosed, StoreError
 from stepwell.limits import COMMIT_BATCH_MAX
 from stepwell.store.group_commit import ConcurrentGroupCommit, GroupCommit, Outage
-from stepwell.store.interface import Request, Result, SettingRequest, Verdict
+from stepwell.store.request import Request, Result, SettingRequest, Verdict
 
 DONE = Result(Verdict.COMMITTED)
 

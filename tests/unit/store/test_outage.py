@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 from stepwell.errors import StoreClosed, StoreUnavailable
 from stepwell.store import group_commit
 from stepwell.store.group_commit import ConcurrentGroupCommit, GroupCommit, NoRoom, Outage
-from stepwell.store.interface import BeatRequest, Request, Result, SettingRequest, Verdict
+from stepwell.store.request import BeatRequest, Request, Result, SettingRequest, Verdict
 from tests.outages.site import until
 
 DONE = Result(Verdict.COMMITTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stepwell.protocol.ids import EventId, ReplicaId, RunId
-from stepwell.store.interface import Changed
+from stepwell.store.news import Changed
 from stepwell.store.postgres_news import parts
 from tests.unit.engine.making import ulid
 

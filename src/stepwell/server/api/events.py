@@ -20,7 +20,7 @@ from stepwell.server.api.search import search_events
 from stepwell.server.api.where import EVENT_NAMES, read_where
 from stepwell.server.context import ApiError, Context
 from stepwell.server.ingest import read_events
-from stepwell.store.interface import CausedRun, EventFilter, FoundEvents
+from stepwell.store.found import CausedRun, EventFilter, FoundEvents
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject
 from stepwell.server.api.filters import find_function
 from stepwell.server.api.runs import RunView, app_names, run_view
 from stepwell.server.context import ApiError, Context
-from stepwell.store.interface import Schedule
+from stepwell.store.found import Schedule
 
 
 class TriggerView(msgspec.Struct, frozen=True):

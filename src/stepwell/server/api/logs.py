@@ -16,7 +16,7 @@ from stepwell.protocol.ids import AttemptId, FunctionId, RunId, SpanId, StepId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.page import Instant, is_ulid, read_instant
 from stepwell.server.context import ApiError, Context
-from stepwell.store.interface import LogFilter
+from stepwell.store.found import LogFilter
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 

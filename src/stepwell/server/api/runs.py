@@ -22,7 +22,7 @@ from stepwell.server.api.timeline import TimelineRow, payloads, timeline
 from stepwell.server.api.where import RUN_NAMES, read_where
 from stepwell.server.context import ApiError, Context
 from stepwell.server.failure import Failure, error_line, read_failure
-from stepwell.store.interface import FoundRuns, Relative, RunDetail, RunFilter
+from stepwell.store.found import FoundRuns, Relative, RunDetail, RunFilter
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from stepwell.protocol.ids import AppId, EventId, RunId
 from stepwell.server.api.where import Where
 from stepwell.server.context import Context
 from stepwell.server.failure import read_failure
-from stepwell.store.interface import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
+from stepwell.store.found import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
 
 
 async def search_runs(context: Context, which: RunFilter, where: Where, apps: Mapping[AppId, str]) -> FoundRuns:

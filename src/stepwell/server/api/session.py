@@ -26,7 +26,7 @@ from stepwell.server.cookie import (
     session_cookie,
     session_token,
 )
-from stepwell.store.interface import ApiToken
+from stepwell.store.found import ApiToken
 
 AnyCall: TypeAlias = Call[Any, Any]
 

@@ -21,7 +21,7 @@ from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import DISCOVER
 from stepwell.protocol.ops import OpCode
 from stepwell.server.failure import error_line
-from stepwell.store.interface import Relative, Relatives, RowPayload, RunDetail, SentEvent
+from stepwell.store.found import Relative, Relatives, RowPayload, RunDetail, SentEvent
 
 RowKind: TypeAlias = Literal["attempt", "step", "sleep", "job"]
 RowStatus: TypeAlias = Literal["completed", "retrying", "failed", "lost", "running", "waiting", "sleeping"]

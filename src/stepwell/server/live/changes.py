@@ -10,7 +10,7 @@ from stepwell.engine.core.model import LogLine
 from stepwell.errors import UsageError
 from stepwell.limits import STREAM_ITEMS_MAX, STREAM_LINES_BYTES_MAX, STREAM_TOPICS_MAX
 from stepwell.protocol.ids import EventId, RunId
-from stepwell.store.interface import Changed, Viewing
+from stepwell.store.news import Changed, Viewing
 
 K = TypeVar("K")
 V = TypeVar("V")

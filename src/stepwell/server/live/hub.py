@@ -36,7 +36,8 @@ from stepwell.limits import (
 from stepwell.protocol.ids import LogId, ReplicaId, RunId
 from stepwell.server.live.changes import Batch, Told, Topics, Wanted, told, told_to_others, wanted
 from stepwell.server.live.others import Others
-from stepwell.store.interface import Changed, News, Result, Viewing
+from stepwell.store.news import Changed, News, Viewing
+from stepwell.store.request import Result
 
 _SOON_S: Final = 0.01  # what comes together with the first change after a silence
 

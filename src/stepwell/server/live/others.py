@@ -10,7 +10,8 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.ids import ulid_text
 from stepwell.limits import STREAM_ITEMS_MAX
 from stepwell.protocol.ids import RunId
-from stepwell.store.interface import LogFilter, News
+from stepwell.store.found import LogFilter
+from stepwell.store.news import News
 
 _OVERLAP_MS: Final = 2_000  # lines get their ids before they are committed, and replicas' clocks differ
 _NO_ENTROPY: Final = bytes(10)

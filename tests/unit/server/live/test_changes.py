@@ -11,7 +11,7 @@ from stepwell.errors import UsageError
 from stepwell.limits import STREAM_ITEMS_MAX, STREAM_LINES_BYTES_MAX, STREAM_TOPICS_MAX
 from stepwell.protocol.ids import EventId, LogId, RunId
 from stepwell.server.live.changes import Batch, Told, Topics, Wanted, read_topics, told, told_to_others
-from stepwell.store.interface import Changed, Viewing
+from stepwell.store.news import Changed, Viewing
 
 NOBODY = Wanted()
 

@@ -29,7 +29,7 @@ from stepwell.protocol.ids import LogId, ReplicaId, RunId
 from stepwell.server.live.changes import Told, Topics
 from stepwell.server.live.hub import Heard, Hub, Page
 from stepwell.server.live.others import Lines
-from stepwell.store.interface import News
+from stepwell.store.news import News
 from tests.simulation.loop import SimulatedLoop
 from tests.unit.engine.making import Machine, function_of
 
