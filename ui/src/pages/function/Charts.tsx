@@ -2,10 +2,13 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { useMemo } from "react";
 import type { FunctionStats } from "~/api/api.gen";
 import type { ApiError } from "~/api/client";
-import { Chart } from "~/parts/Chart";
 import { ErrorState, Note, Skeleton } from "~/parts/ErrorState";
-import { short, took } from "../functions/numbers";
+import { Lines } from "~/parts/Lines";
+import { StackedBars } from "~/parts/StackedBars";
+import { took } from "../functions/numbers";
 import s from "./function.module.css";
+
+const HEIGHT_PX = 120;
 
 /** Runs by how they ended, and how long they took. */
 export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiError> }) {
@@ -23,21 +26,21 @@ export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiErro
       <div className={s.charts}>
         <section className={s.card} aria-label="Runs by status">
           <h2>Ended runs</h2>
-          <Chart
+          <StackedBars
             label="Ended runs by status over time"
-            kind="bars"
             times={drawn.times}
-            series={drawn.runs}
-            format={short}
+            bucketMs={drawn.bucketMs}
+            layers={drawn.runs}
+            height={HEIGHT_PX}
           />
         </section>
         <section className={s.card} aria-label="Time taken">
           <h2>Time from start to end</h2>
-          <Chart
+          <Lines
             label="Time that completed runs took, p50 and p95"
-            kind="lines"
             times={drawn.times}
-            series={drawn.latency}
+            lines={drawn.latency}
+            height={HEIGHT_PX}
             format={took}
           />
         </section>
@@ -52,8 +55,10 @@ function seriesOf({ buckets }: FunctionStats) {
     colour: `--${name}-solid`,
     values: buckets.map((bucket) => bucket[name] ?? 0),
   });
+  const times = buckets.map(({ at }) => Date.parse(at));
   return {
-    times: buckets.map(({ at }) => Date.parse(at) / 1_000),
+    times,
+    bucketMs: (times[1] ?? 0) - (times[0] ?? 0),
     runs: [status("completed"), status("failed"), status("cancelled"), status("skipped")],
     latency: [
       { name: "p50", colour: "--running-solid", values: buckets.map(({ p50_ms }) => p50_ms) },

@@ -6,6 +6,7 @@ import { type ApiError, api } from "~/api/client";
 import { read } from "~/api/query";
 import { Button } from "~/parts/Button";
 import { CodeEditor } from "~/parts/code/CodeEditor";
+import { EditorFrame } from "~/parts/code/EditorFrame";
 import { Dialog } from "~/parts/Dialog";
 import { Skeleton } from "~/parts/ErrorState";
 import { readData } from "../send/payload";
@@ -65,7 +66,7 @@ export function InvokeDialog({ fn, close }: Props) {
             ))}
           </p>
         )}
-        <div className={s.editor}>
+        <EditorFrame>
           {chosen ? (
             <CodeEditor
               key={chosen.round}
@@ -78,7 +79,7 @@ export function InvokeDialog({ fn, close }: Props) {
           ) : (
             <Skeleton lines={5} />
           )}
-        </div>
+        </EditorFrame>
         {complaint && (
           <p className={s.problem} role="alert">
             {complaint}

@@ -1,14 +1,13 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { Boxes, Search } from "lucide-react";
-import { useMemo, useRef } from "react";
+import { useMemo } from "react";
 import { useLive } from "~/api/live";
 import { queryClient, read } from "~/api/query";
 import { EmptyState } from "~/parts/EmptyState";
 import { ErrorState, Note, Skeleton } from "~/parts/ErrorState";
-import { Kbd } from "~/parts/Kbd";
 import { Page } from "~/parts/Page";
-import { useKeys } from "~/parts/useKeys";
+import { SearchField } from "~/parts/SearchField";
 import { FunctionTable } from "./FunctionTable";
 import s from "./functions.module.css";
 import { rowsOf } from "./rows";
@@ -25,7 +24,6 @@ const statsQuery = read("GET /api/functions/stats", { query: { hours: HOURS } })
 export function FunctionsPage() {
   const search = useSearch({ from: "/functions" });
   const navigate = useNavigate({ from: "/functions" });
-  const field = useRef<HTMLInputElement>(null);
   const functions = useQuery(functionsQuery);
   const stats = useQuery({ ...statsQuery, placeholderData: keepPreviousData });
   const countAgain = useSeldom(() => queryClient.invalidateQueries({ queryKey: statsQuery.queryKey }), STATS_MS);
@@ -42,7 +40,6 @@ export function FunctionsPage() {
   });
   const change = (part: Partial<FunctionsSearch>) =>
     navigate({ search: (old) => ({ ...old, ...part }), replace: true, resetScroll: false });
-  useKeys({ "/": () => field.current?.focus() });
 
   const rows = useMemo(
     () => rowsOf(functions.data?.items ?? [], stats.data?.items ?? [], search),
@@ -50,19 +47,12 @@ export function FunctionsPage() {
   );
   const total = functions.data?.items.length ?? 0;
   const bar = (
-    <label className={s.search}>
-      <Search size={14} aria-hidden />
-      <input
-        ref={field}
-        type="search"
-        aria-label="Search functions"
-        placeholder="Name, app, trigger, or “paused”"
-        value={search.q ?? ""}
-        onChange={(event) => change({ q: event.target.value || undefined })}
-        onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
-      />
-      <Kbd keys="/" />
-    </label>
+    <SearchField
+      label="Search functions"
+      placeholder="Name, app, trigger, or “paused”"
+      value={search.q ?? ""}
+      onChange={(q) => change({ q: q || undefined })}
+    />
   );
   return (
     <Page title="Functions" actions={total > 0 && <Count shown={rows.length} total={total} />} bar={bar} isFilled>

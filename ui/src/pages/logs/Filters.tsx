@@ -1,10 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
-import { Search, X } from "lucide-react";
+import { X } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { read } from "~/api/query";
 import { IconButton } from "~/parts/Button";
-import { Kbd } from "~/parts/Kbd";
-import { useKeys } from "~/parts/useKeys";
+import { SearchField } from "~/parts/SearchField";
 import s from "./logs.module.css";
 import { LEVELS, type Level, type LogsSearch, SPANS, type Span } from "./search";
 
@@ -93,9 +92,7 @@ export function Filters({ search, change }: Props) {
 
 function TextFilter({ text, change }: { text: string; change: (text: string) => void }) {
   const [typed, setTyped] = useState(text);
-  const field = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
-  useKeys({ "/": () => field.current?.focus() });
   useEffect(() => setTyped(text), [text]);
   useEffect(() => () => clearTimeout(timer.current), []);
   const type = (value: string) => {
@@ -103,21 +100,7 @@ function TextFilter({ text, change }: { text: string; change: (text: string) => 
     clearTimeout(timer.current);
     timer.current = setTimeout(() => change(value), TYPING_MS);
   };
-  return (
-    <label className={s.search}>
-      <Search size={14} aria-hidden />
-      <input
-        ref={field}
-        type="search"
-        aria-label="Text"
-        placeholder="Text of a line"
-        value={typed}
-        onChange={(event) => type(event.target.value)}
-        onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
-      />
-      <Kbd keys="/" />
-    </label>
-  );
+  return <SearchField label="Text" placeholder="Text of a line" value={typed} onChange={type} />;
 }
 
 type InstantProps = { label: string; value: string | undefined; change: (value: string | undefined) => void };

@@ -1,12 +1,8 @@
-// In place of the list: loading, nothing yet, nothing that matches, or a failure.
 import { Link } from "@tanstack/react-router";
-import { Inbox, SearchX } from "lucide-react";
 import type { RunSummary } from "~/api/api.gen";
-import { SearchedUntil } from "~/lists/ListEnd";
+import { NoList } from "~/lists/NoList";
 import type { Feed } from "~/lists/useFeed";
 import { Button } from "~/parts/Button";
-import { EmptyState } from "~/parts/EmptyState";
-import { ErrorState, Skeleton } from "~/parts/ErrorState";
 
 type Props = {
   feed: Feed<RunSummary>;
@@ -17,44 +13,15 @@ type Props = {
   onLastDay: () => void;
 };
 
-export function NoRows({ feed, isFiltered, hasFunctions, onClear, onLastDay }: Props) {
-  const { error } = feed;
-  if (error?.path === "$.where") {
-    return (
-      <EmptyState title="This condition can't be read" icon={<SearchX size={20} aria-hidden />}>
-        <p>The box above says where. Conditions look like these:</p>
-        <p>
-          <code>data.user_id = 42</code> · <code>event.data.total &gt; 100 &amp;&amp; run.status == "failed"</code>
-        </p>
-      </EmptyState>
-    );
-  }
-  if (error) {
-    return (
-      <ErrorState error={error} retry={feed.retry}>
-        {error.kind === "timeout" && <Button onClick={onLastDay}>Only the last 24 hours</Button>}
-        {isFiltered && error.kind !== "offline" && <Button onClick={onClear}>Clear the filters</Button>}
-      </ErrorState>
-    );
-  }
-  if (feed.isLoading) return <Skeleton lines={14} />;
-  if (feed.searchedUntil) {
-    return (
-      <EmptyState title="None found so far" icon={<SearchX size={20} aria-hidden />}>
-        <SearchedUntil feed={feed} />
-      </EmptyState>
-    );
-  }
-  if (isFiltered) {
-    return (
-      <EmptyState title="No run matches" icon={<SearchX size={20} aria-hidden />}>
-        <p>There is none with these filters. New ones that match are shown here when they come.</p>
-        <Button onClick={onClear}>Clear the filters</Button>
-      </EmptyState>
-    );
-  }
+/** In place of the list of runs. */
+export function NoRows({ hasFunctions, onLastDay, ...rest }: Props) {
   return (
-    <EmptyState title="No runs yet" icon={<Inbox size={20} aria-hidden />}>
+    <NoList
+      noun="run"
+      example={'event.data.total > 100 && run.status == "failed"'}
+      whenLate={<Button onClick={onLastDay}>Only the last 24 hours</Button>}
+      {...rest}
+    >
       {hasFunctions === false ? (
         <p>
           No app has registered its functions yet. <Link to="/welcome">Write the first function</Link>
@@ -64,6 +31,6 @@ export function NoRows({ feed, isFiltered, hasFunctions, onClear, onLastDay }: P
           Runs start when events come in. <Link to="/send">Send an event</Link>
         </p>
       )}
-    </EmptyState>
+    </NoList>
   );
 }

@@ -1,11 +1,11 @@
 import { lazy, Suspense, useMemo } from "react";
 import type { RunsStats } from "~/api/api.gen";
 import type { ApiError } from "~/api/client";
-import type { Layer } from "~/lists/StackedBars";
 import { Note } from "~/parts/ErrorState";
+import type { Layer } from "~/parts/StackedBars";
 import s from "./RunsChart.module.css";
 
-const StackedBars = lazy(() => import("~/lists/StackedBars").then((m) => ({ default: m.StackedBars })));
+const StackedBars = lazy(() => import("~/parts/StackedBars").then((m) => ({ default: m.StackedBars })));
 
 const HEIGHT_PX = 84;
 const ORDER = ["completed", "skipped", "cancelled", "failed"] as const;

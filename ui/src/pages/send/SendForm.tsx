@@ -8,6 +8,7 @@ import { useSession } from "~/api/session";
 import { Button } from "~/parts/Button";
 import { CopyButton } from "~/parts/CopyButton";
 import { CodeEditor } from "~/parts/code/CodeEditor";
+import { EditorFrame } from "~/parts/code/EditorFrame";
 import { Tabs } from "~/parts/Tabs";
 import { codeOf, LANGUAGE_NAMES } from "./code";
 import { EventNames } from "./EventNames";
@@ -83,7 +84,7 @@ export function SendForm({ event, name, language, changeLanguage, onLeave }: Pro
     <div className={s.form}>
       <EventNames query={names} choose={(one) => begin(eventOf(one))} />
       <div className={s.write}>
-        <div className={s.editor}>
+        <EditorFrame>
           {chosen && (
             <CodeEditor
               key={chosen.round}
@@ -94,7 +95,7 @@ export function SendForm({ event, name, language, changeLanguage, onLeave }: Pro
               isWrapped
             />
           )}
-        </div>
+        </EditorFrame>
         <div className={s.bar}>
           <p className={s.hint}>One event, or a list of several: [{"{…}, {…}"}]</p>
           <Button look="primary" hotkey="mod+enter" isBusy={send.isPending} onClick={() => submit(text)}>

@@ -2,8 +2,9 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { THEME_CHANGED } from "~/parts/ThemeSwitch";
+import { CLOCK, CLOCK_S, DAY, timeLabels } from "./chart";
 import s from "./StackedBars.module.css";
+import { useThemeCount } from "./useThemeCount";
 
 export interface Layer {
   name: string;
@@ -20,28 +21,19 @@ type Props = {
   /** From the lowest to the highest. */
   layers: readonly Layer[];
   height: number;
-  onRange: (fromMs: number, untilMs: number) => void;
+  /** Called with the range that is dragged; without it none is chosen. */
+  onRange?: (fromMs: number, untilMs: number) => void;
 };
 
 export function StackedBars({ label, times, bucketMs, layers, height, onRange }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const [theme, setTheme] = useState(0);
+  const theme = useThemeCount();
   const [hovered, setHovered] = useState<number | null>(null);
   const latest = useRef({ times, bucketMs, onRange });
   latest.current = { times, bucketMs, onRange };
+  const canChoose = onRange !== undefined;
   const names = layers.map((layer) => `${layer.name} ${layer.colour}`).join();
-
-  useEffect(() => {
-    const change = () => setTheme((was) => was + 1);
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    window.addEventListener(THEME_CHANGED, change);
-    system.addEventListener("change", change);
-    return () => {
-      window.removeEventListener(THEME_CHANGED, change);
-      system.removeEventListener("change", change);
-    };
-  }, []);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another look needs another plot; data has an effect of its own
   useEffect(() => {
@@ -60,7 +52,7 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
         cursor: {
           y: false,
           points: { show: false },
-          drag: { x: true, y: false, setScale: false },
+          drag: { x: canChoose, y: false, setScale: false },
         },
         scales: {
           x: { time: true, range: () => edges(latest.current.times, latest.current.bucketMs) },
@@ -75,7 +67,7 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
             grid: { show: false },
             ticks: { show: false },
             space: 90,
-            values: (u, splits) => splits.map((at) => (isCutOff(u, at) ? "" : timeLabel(at, spanOf(u)))),
+            values: timeLabels,
           },
           { show: false },
         ],
@@ -108,7 +100,7 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
               const from = Math.max(0, Math.floor(border(u.select.left)));
               const until = Math.min(now.length, Math.ceil(border(u.select.left + u.select.width)));
               u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-              tell(first + from * ms, first + until * ms);
+              tell?.(first + from * ms, first + until * ms);
             },
           ],
         },
@@ -124,17 +116,24 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
       made.destroy();
       plot.current = null;
     };
-  }, [names, height, theme]);
+  }, [names, height, theme, canChoose]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new plot needs its data, too
   useEffect(() => {
     plot.current?.setData([times.map((at) => at / 1_000), ...stacked(layers).reverse()]);
-  }, [times, layers, names, height, theme]);
+  }, [times, layers, names, height, theme, canChoose]);
 
   const hoveredAt = hovered === null ? undefined : times[hovered];
   return (
     <figure className={s.chart}>
-      <div ref={place} className={s.plot} role="img" aria-label={label} style={{ height }} />
+      <div
+        ref={place}
+        className={s.plot}
+        data-can-choose={canChoose || undefined}
+        role="img"
+        aria-label={label}
+        style={{ height }}
+      />
       {hovered !== null && hoveredAt !== undefined && (
         <figcaption className={s.tip} style={{ "--at": (hovered + 0.5) / times.length } as React.CSSProperties}>
           <strong>{tipTime(hoveredAt, bucketMs)}</strong>
@@ -155,16 +154,6 @@ function edges(times: readonly number[], bucketMs: number): [number, number] {
   return [first / 1_000, (first + times.length * bucketMs) / 1_000];
 }
 
-function spanOf(u: uPlot): number {
-  return (u.scales.x?.max ?? 0) - (u.scales.x?.min ?? 0);
-}
-
-/** Whether a label would stand over one of the chart's ends. */
-function isCutOff(u: uPlot, at: number): boolean {
-  const px = u.valToPos(at, "x");
-  return px < 18 || px > u.over.clientWidth - 18;
-}
-
 /** The tops of the bars: each layer on those below it. */
 function stacked(layers: readonly Layer[]): number[][] {
   let below: number[] = [];
@@ -172,22 +161,6 @@ function stacked(layers: readonly Layer[]): number[][] {
     below = layer.values.map((value, at) => value + (below[at] ?? 0));
     return below;
   });
-}
-
-const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const CLOCK_S = new Intl.DateTimeFormat("en", {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  hourCycle: "h23",
-});
-const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
-
-function timeLabel(at: number, spanS: number): string {
-  const date = new Date(at * 1_000);
-  const isMidnight = date.getHours() === 0 && date.getMinutes() === 0;
-  if (spanS > 3 * 86_400 || (isMidnight && spanS > 3_600)) return DAY.format(date);
-  return (spanS < 300 ? CLOCK_S : CLOCK).format(date);
 }
 
 function tipTime(at: number, bucketMs: number): string {
