@@ -194,7 +194,7 @@ def bouncing(url: str) -> Generator[str]:
     """Put pgbouncer in front of a database until the block ends; gives its address. Skips where there is none."""
     program = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
     if program is None:
-        pytest.skip("pgbouncer isn't installed")
+        pytest.skip("pgbouncer isn't installed: apt-get install pgbouncer")
     parts = urlsplit(url)
     with tempfile.TemporaryDirectory(prefix="stepwell-pgbouncer-") as folder, socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

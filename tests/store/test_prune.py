@@ -22,6 +22,7 @@ from stepwell.protocol.sync import Trigger
 from stepwell.store.found import EventKey
 from stepwell.store.interface import Store
 from stepwell.store.request import Pruned, PruneRequest, Verdict
+from tests.store.conftest import DATABASES
 from tests.store.database import QUEUE, Database, PostgresDatabase, Worker
 from tests.store.past import KEPT_MS, LATE_MS, Past, Watched
 from tests.unit.engine.making import function_of, op, ops, result
@@ -456,11 +457,7 @@ async def test_without_anything_to_delete_nothing_is_asked(past: Past) -> None:
 # -- several replicas, which only PostgreSQL has ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def shared(past: Past) -> Past:
-    if not isinstance(past.database, PostgresDatabase):
-        pytest.skip("SQLite has one writer, and nobody else to wait for")
-    return past
+on_postgres = pytest.mark.parametrize("database", DATABASES[1:], indirect=True)
 
 
 async def connected(past: Past) -> Any:
@@ -469,40 +466,42 @@ async def connected(past: Past) -> Any:
     return connection
 
 
-async def test_two_replicas_that_sweep_at_once_share_the_work(shared: Past) -> None:
+@on_postgres
+async def test_two_replicas_that_sweep_at_once_share_the_work(past: Past) -> None:
     for _ in range(30):
-        await shared.ended()
-        shared.now += 1
-    shared.now += KEPT_MS + LATE_MS
-    other = Past(Worker(await shared.database.open("replica-2")), shared.database)
-    await shared.worker.store.enter(ReplicaId("replica-1"))  # opening the other had declared it dead
-    other.now = shared.now
+        await past.ended()
+        past.now += 1
+    past.now += KEPT_MS + LATE_MS
+    other = Past(Worker(await past.database.open("replica-2")), past.database)
+    await past.worker.store.enter(ReplicaId("replica-1"))  # opening the other had declared it dead
+    other.now = past.now
 
-    one, two = await asyncio.gather(shared.sweep(), other.sweep())
+    one, two = await asyncio.gather(past.sweep(), other.sweep())
 
     assert one.runs + two.runs == one.events + two.events == 30
-    assert shared.counts() == NOTHING
+    assert past.counts() == NOTHING
 
 
-async def test_deleting_passes_over_what_another_transaction_has(shared: Past) -> None:
+@on_postgres
+async def test_deleting_passes_over_what_another_transaction_has(past: Past) -> None:
     """A late reply has one run, and one event is kept for a run that starts again: neither is waited for."""
-    replied, kept, free = [await shared.ended() for _ in range(3)]
-    shared.now += KEPT_MS + LATE_MS
-    connection = await connected(shared)
+    replied, kept, free = [await past.ended() for _ in range(3)]
+    past.now += KEPT_MS + LATE_MS
+    connection = await connected(past)
     try:
         async with connection.transaction():
             await connection.execute("select 1 from run where id = $1 for no key update", replied.id)
             await connection.execute("select 1 from event where id = $1 for key share", kept.event_id)
             async with asyncio.timeout(5):
-                pruned = await shared.sweep()
+                pruned = await past.sweep()
     finally:
         await connection.close()
 
     assert pruned == Pruned(runs=2, events=1)
-    assert shared.runs() == [replied.id]
-    assert shared.events() == [replied.event_id, kept.event_id]
-    assert free.event_id not in shared.events()
-    assert await shared.sweep() == Pruned(runs=1, events=2)
+    assert past.runs() == [replied.id]
+    assert past.events() == [replied.event_id, kept.event_id]
+    assert free.event_id not in past.events()
+    assert await past.sweep() == Pruned(runs=1, events=2)
 
 
 # -- size -------------------------------------------------------------------------------------------------------------
