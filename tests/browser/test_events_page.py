@@ -91,7 +91,7 @@ def test_a_mistyped_name_is_searched_by_the_right_one(server: Server, page: Page
     open_list(page, "/events")
 
     search(page, "order.plcaed")
-    expect(page.get_by_role("heading", name="No event matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No event matches", exact=True)).to_be_visible()
     page.get_by_role("button", name="order.placed").click()
 
     expect(rows(page, "Events").first).to_contain_text("order.placed")

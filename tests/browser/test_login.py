@@ -35,7 +35,7 @@ def log_in(page: Page, password: str) -> None:
 def test_the_set_up_link_makes_the_account_once(house: Server, new_page: NewPage) -> None:
     page = new_page(house.url)
     page.goto("/login")
-    expect(page.get_by_role("heading", name="No account yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="No account yet", exact=True)).to_be_visible()
     page.goto(setup_link(house))
     expect(page).to_have_url(f"{house.url}/setup")  # the token doesn't stay in the address
     assert_accessible(page)
@@ -69,12 +69,12 @@ def test_a_login_leads_back_to_where_one_came_from_and_ends_with_log_out(house: 
 
     log_in(page, PASSWORD)
     expect(page).to_have_url(f"{house.url}/logs?level=error")
-    expect(page.get_by_role("heading", name="Logs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Logs", exact=True)).to_be_visible()
 
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_url(re.compile("/login"))
     page.goto("/functions")
-    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
 
 
 def test_an_address_of_another_site_isn_t_gone_to(house: Server, new_page: NewPage) -> None:

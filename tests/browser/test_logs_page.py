@@ -68,7 +68,7 @@ def test_filters_are_in_the_address_and_hold_for_new_lines(desk: Server, new_pag
     arrive(desk, "Hedy")
     expect(page.get_by_role("link", name="hello Hedy")).to_have_count(0)
     page.get_by_role("searchbox", name="Text").fill("no such words")
-    expect(page.get_by_role("heading", name="No line matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No line matches", exact=True)).to_be_visible()
     page.get_by_role("button", name="Clear the filters").click()
     expect(page.get_by_role("link", name="hello").last).to_be_visible()
 

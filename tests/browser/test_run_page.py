@@ -83,7 +83,7 @@ def test_an_attempt_is_chosen_by_keys_and_stays_in_the_address(page: Page, faile
     expect(details).to_contain_text("2 of 3")
     assert_accessible(page)
     page.keyboard.press("Escape")
-    expect(details.get_by_role("heading", name="Run")).to_be_visible()
+    expect(details.get_by_role("heading", name="Run", exact=True)).to_be_visible()
 
 
 def test_steps_are_folded_found_and_left_out(page: Page, failed: str) -> None:
@@ -285,9 +285,9 @@ def test_a_large_output_is_fetched_only_when_asked_for(page: Page, server: Serve
 
 def test_a_run_that_is_not_there_says_whether_it_can_have_been(page: Page) -> None:
     page.goto("/runs/01K00000000000000000000000")
-    expect(page.get_by_role("heading", name="Beyond retention")).to_be_visible()
+    expect(page.get_by_role("heading", name="Beyond retention", exact=True)).to_be_visible()
     page.goto("/runs/nonsense")
-    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not found", exact=True)).to_be_visible()
 
 
 def test_on_a_phone_the_details_come_up_from_below(new_page: NewPage, server: Server, failed: str) -> None:

@@ -58,7 +58,7 @@ def test_a_key_shows_what_is_new(server: Server, page: Page) -> None:
 
 def test_where_nothing_was_what_is_new_is_shown_at_once(server: Server, page: Page) -> None:
     open_list(page, of_case("first"))
-    expect(page.get_by_role("heading", name="No run matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No run matches", exact=True)).to_be_visible()
 
     order(server, "first")
 
@@ -123,7 +123,7 @@ def test_a_time_is_chosen_from_the_menu(server: Server, page: Page) -> None:
     page.get_by_label("From").fill("2020-01-01T00:00:00")
     page.get_by_label("Until").fill("2020-01-02T00:00:00")
     page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.get_by_role("heading", name="No run matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No run matches", exact=True)).to_be_visible()
 
     page.get_by_role("button", name="Clear the filters").click()
     expect(page).to_have_url(re.compile(r"/runs$"))
@@ -143,7 +143,7 @@ def test_dragging_over_the_chart_chooses_a_time(server: Server, page: Page) -> N
     page.mouse.up()
 
     expect(page).to_have_url(re.compile(r"from=.*until="))
-    expect(page.get_by_role("heading", name="No run matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No run matches", exact=True)).to_be_visible()
     page.go_back()
     expect(rows(page, "Runs")).to_have_count(1)
 

@@ -61,7 +61,7 @@ def test_an_app_is_greeted_when_it_comes_in(tmp_path: Path, new_page: NewPage) -
 
         page.goto("/")
         expect(page).to_have_url(re.compile("/runs$"))
-        expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
         page.close()  # before its server, from which it may be fetching the next page ahead
 
 
@@ -74,5 +74,5 @@ def test_the_demo_app_comes_with_one_press(tmp_path: Path, new_page: NewPage) ->
 
         expect(page.get_by_role("region", name="Your app")).to_contain_text("demo is here")
         page.get_by_role("link", name="the runs").click()
-        expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
         page.close()  # before its server, from which it may be fetching the next page ahead
