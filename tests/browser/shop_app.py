@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from stepwell import Event, Step, Stepwell, trigger
+from stepwell import Batch, Debounce, Event, Step, Stepwell, trigger
 
 sw = Stepwell("shop")
 
@@ -28,6 +28,17 @@ async def ship_parcel(event: Event, step: Step) -> str:
     """Wait until the parcel was scanned."""
     await step.wait_for_event("scanned", "parcel.scanned", match="data.parcel", timeout="1d")
     return "delivered"
+
+
+@sw.function("print-labels", on="label.wanted", batch=Batch(2, "10m"))
+async def print_labels(events: list[Event], step: Step) -> int:
+    """Start with two of them."""
+    return len(events)
+
+
+@sw.function("refresh-stock", on="stock.moved", debounce=Debounce("1s"))
+async def refresh_stock(event: Event, step: Step) -> None:
+    """Start when no more come for a while."""
 
 
 def charge(total: int) -> str:

@@ -51,6 +51,45 @@ def test_the_badges_of_runs_change_where_they_are(server: Server, page: Page) ->
     expect(badge.get_by_role("img", name="completed")).to_be_visible()
 
 
+def test_an_event_of_a_batch_shows_that_it_waits_and_then_the_run(server: Server, page: Page) -> None:
+    send(server, "label.wanted", case="batch")
+    open_list(page, of_case("batch"))
+    row = rows(page, "Events").first
+    expect(row.get_by_role("link", name="shop-print-labels in a batch")).to_be_visible()
+
+    send(server, "label.wanted", case="batch")  # fills it
+
+    badge = row.get_by_role("link", name="shop-print-labels")
+    expect(badge.get_by_role("img", name="completed")).to_be_visible()
+    expect(row).not_to_contain_text("in a batch")
+    page.get_by_role("button", name="1 new").click()
+    expect(rows(page, "Events")).to_have_count(2)
+    for each in rows(page, "Events").all():
+        expect(each.get_by_role("img", name="completed")).to_be_visible()
+
+
+def test_every_event_of_a_debounce_shows_the_run(server: Server, page: Page) -> None:
+    for _ in range(2):
+        send(server, "stock.moved", case="debounce")
+    open_list(page, of_case("debounce"))
+
+    for each in rows(page, "Events").all():
+        expect(each.get_by_role("link", name="shop-refresh-stock")).to_be_visible()
+        expect(each.get_by_role("img", name="completed")).to_be_visible()
+
+
+def test_a_run_that_is_started_again_is_shown_at_its_event(server: Server, page: Page) -> None:
+    id = order(server, "again")
+    open_list(page, of_case("again"))
+    badges = rows(page, "Events").first.get_by_role("link", name="shop-charge-card")
+    expect(badges).to_have_count(1)
+
+    [run] = server.api("/runs", params={"event_id": id})["items"]
+    server.api(f"/runs/{run['id']}/rerun", method="POST")
+
+    expect(badges).to_have_count(2)
+
+
 def test_a_name_that_starts_nothing_is_warned_of(server: Server, page: Page) -> None:
     id = send(server, "order.palced", case="near")
     open_list(page, of_case("near"))

@@ -202,3 +202,30 @@ async def test_a_list_of_events_names_the_runs_that_they_caused(either: World) -
     assert {(one["function"], one["status"]) for one in event["runs"]} == {("f", "completed"), ("g", "completed")}
     assert run["id"] in [one["id"] for one in event["runs"]]
     assert some == [event]
+
+
+@pytest.mark.parametrize(
+    ("flow", "kind"),
+    [({"batchEvents": {"maxSize": 10, "timeout": "10m"}}, "batch"), ({"debounce": {"period": "10m"}}, "debounce")],
+)
+async def test_a_list_of_events_names_what_they_wait_in_and_then_the_run(
+    either: World, flow: dict[str, Any], kind: str
+) -> None:
+    await either.register("f", f=flow)
+    await either.send("f.go")
+    await either.send("f.go")
+
+    before = (await either.get("/api/events"))["items"]
+    [outcome] = (await either.get(f"/api/events/{before[0]['id']}/explain"))["functions"]
+    found = (await either.get("/api/events", where="event.name == 'f.go'"))["items"]
+    await either.engine.skip(600_000)
+    after = (await either.get("/api/events", ids=",".join(event["id"] for event in before)))["items"]
+
+    [waits, others] = [event["gatherings"] for event in before]
+    assert waits == others
+    [gathering] = waits
+    assert (gathering["function"], gathering["kind"], gathering["starts_at"]) == ("f", kind, outcome["fires_at"])
+    assert found == before
+    assert [event["runs"] for event in before] == [[], []]
+    started = [{"id": gathering["run_id"], "function": "f", "status": "completed"}]
+    assert [(event["runs"], event["gatherings"]) for event in after] == [(started, []), (started, [])]

@@ -10,6 +10,7 @@ from stepwell.engine.core.model import (
     Attempt,
     Event,
     Gathering,
+    GatherKind,
     Job,
     LogLine,
     Run,
@@ -213,11 +214,22 @@ class CausedRun(NamedTuple):
     status: RunStatus
 
 
+class OpenGathering(NamedTuple):
+    """A batch or debounce that an event waits in."""
+
+    run_id: RunId
+    """The id that its run will have."""
+    function_id: FunctionId
+    kind: GatherKind
+    due_at: int
+
+
 class FoundEvents(NamedTuple):
-    """A page of events without their bodies, with up to ``CAUSED_SHOWN_MAX`` runs of each."""
+    """A page of events without their bodies, with up to ``CAUSED_SHOWN_MAX`` runs and as many gatherings of each."""
 
     events: Sequence[Event]
     runs: Mapping[EventId, Sequence[CausedRun]]
+    gatherings: Mapping[EventId, Sequence[OpenGathering]]
     searched_to: EventId | None
     """Set where the search was broken off after as many events as it may look at: the last of these."""
 

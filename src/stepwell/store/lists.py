@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from stepwell.engine.core.model import UNFINISHED, Event, Run, RunStatus
+from stepwell.engine.core.model import UNFINISHED, Event, GatherKind, Run, RunStatus
 from stepwell.limits import (
     CAUSED_SHOWN_MAX,
     ERROR_SHOWN_BYTES_MAX,
@@ -21,7 +21,15 @@ from stepwell.limits import (
     WHERE_BYTES_MAX,
 )
 from stepwell.protocol.ids import EventId, FunctionId, RunId, first_ulid
-from stepwell.store.found import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
+from stepwell.store.found import (
+    CausedRun,
+    EventFilter,
+    FoundEvents,
+    FoundRuns,
+    OpenGathering,
+    RunContent,
+    RunFilter,
+)
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
 from stepwell.store.rows import EVENT_COLUMNS, RUN_COLUMNS, read_event, read_run
@@ -255,14 +263,15 @@ def find_events(which: EventFilter) -> Reading[FoundEvents]:
     """Return a page of events, newest first, without payloads."""
     ids, searched_to = yield from _event_ids(which)
     events = yield from _events(ids, _EVENT_BRIEF_COLUMNS)
-    return FoundEvents(events, (yield from _caused(ids)), searched_to)
+    return FoundEvents(events, (yield from _caused(ids)), (yield from _waiting_in(ids)), searched_to)
 
 
 def events_by_id(environment: str, ids: Sequence[EventId]) -> Reading[FoundEvents]:
     """Return some events, newest first; ids that aren't there are left out."""
     found = yield from _events(ids, _EVENT_BRIEF_COLUMNS)
     events = [event for event in found if event.environment == environment]
-    return FoundEvents(events, (yield from _caused([event.id for event in events])), None)
+    own = [event.id for event in events]
+    return FoundEvents(events, (yield from _caused(own)), (yield from _waiting_in(own)), None)
 
 
 def _events(ids: Sequence[EventId], columns: str) -> Reading[list[Event]]:
@@ -326,6 +335,26 @@ def _caused(ids: Sequence[EventId]) -> Reading[dict[EventId, list[CausedRun]]]:
     found: dict[EventId, list[CausedRun]] = {}
     for event_id, id, function_id, status in rows:
         found.setdefault(EventId(event_id), []).append(CausedRun(RunId(id), FunctionId(function_id), RunStatus(status)))
+    return found
+
+
+def _waiting_in(ids: Sequence[EventId]) -> Reading[dict[EventId, list[OpenGathering]]]:
+    """Return the first batches and debounces that each event waits in."""
+    if not ids:
+        return {}
+    rows = yield Text(
+        "select event_id, run_id, function_id, kind, due_at from ("  # noqa: S608 - fixed pieces
+        "select gathered.event_id, gathering.run_id, gathering.function_id, gathering.kind, gathering.due_at,"
+        " row_number() over (partition by gathered.event_id order by gathering.run_id) as place"
+        " from gathered join gathering on gathering.run_id = gathered.run_id"
+        f" where gathered.event_id in ({_marks(ids)})"
+        f") as placed where place <= {CAUSED_SHOWN_MAX:d} order by event_id, run_id",
+        ids,
+    )
+    found: dict[EventId, list[OpenGathering]] = {}
+    for event_id, run_id, function_id, kind, due_at in rows:
+        one = OpenGathering(RunId(run_id), FunctionId(function_id), GatherKind(kind), due_at)
+        found.setdefault(EventId(event_id), []).append(one)
     return found
 
 

@@ -156,6 +156,7 @@ export interface EventSummary {
   received_at: string;
   is_internal: boolean;
   runs: CausedRunView[];
+  gatherings: GatheringView[];
 }
 
 /** An event as it was sent. */
@@ -287,6 +288,17 @@ export interface FunctionView {
   url: string;
   is_archived: boolean;
   pause: PauseView | null;
+}
+
+/** Why a start waits for more events. */
+export type GatherKind = "batch" | "debounce";
+
+/** A batch or debounce that an event waits in. ``run_id`` is the id that its run will have. */
+export interface GatheringView {
+  run_id: string;
+  function: string;
+  kind: GatherKind;
+  starts_at: string;
 }
 
 /** A call, or a request, that is being made. */

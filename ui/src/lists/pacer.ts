@@ -2,6 +2,8 @@
 
 /** Of the time, at most this share is spent on asking: where the server is busy, and answers late, it is asked less. */
 const SHARE = 1 / 25;
+/** But never less often than this: one slow answer, or a browser that was busy, must not make the page stand still. */
+const PAUSE_MS_MAX = 4_000;
 
 /** Runs one task at a time; calls while it runs, and shortly after, become one more. The first runs at once. */
 export class Pacer {
@@ -41,7 +43,7 @@ export class Pacer {
         this.isBusy = false;
         if (this.isWanted) void this.run();
       },
-      Math.max(this.gapMs, tookMs / SHARE),
+      Math.max(this.gapMs, Math.min(tookMs / SHARE, PAUSE_MS_MAX)),
     );
   }
 }

@@ -41,8 +41,10 @@ export interface Feed<T extends Row> {
   retry: () => void;
   newCount: number;
   showNew: () => void;
-  /** These have changed; those that are shown are fetched again. */
+  /** These may have changed; those that are shown and can change are fetched again. */
   changed: (ids: readonly string[]) => void;
+  /** These have changed for sure: also those that were done. */
+  refetch: (ids: readonly string[]) => void;
   /** There may be new rows. */
   grown: () => void;
   /** Anything may have changed. */
@@ -109,20 +111,22 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
     };
   }, [name, client, change]);
 
-  const changed = useCallback((ids: readonly string[]) => {
+  const mark = useCallback((ids: readonly string[], isMeant: (row: T) => boolean) => {
     const named = new Set(ids);
-    for (const row of shown.current) if (named.has(row.id) && latest.current.isOpen(row)) waiting.current.add(row.id);
+    for (const row of shown.current) if (named.has(row.id) && isMeant(row)) waiting.current.add(row.id);
     if (waiting.current.size > 0) pacers.current?.patch.ask();
   }, []);
+  const changed = useCallback((ids: readonly string[]) => mark(ids, latest.current.isOpen), [mark]);
+  const refetch = useCallback((ids: readonly string[]) => mark(ids, () => true), [mark]);
   const grown = useCallback(() => pacers.current?.news.ask(), []);
-  const refetch = query.refetch;
+  const fetchAgain = query.refetch;
   const restart = useCallback(() => {
     client.setQueryData<InfiniteData<FeedPage<T>>>(latest.current.key, (data) =>
       data ? { pages: data.pages.slice(0, 1), pageParams: data.pageParams.slice(0, 1) } : data,
     );
     setNews({ of: JSON.stringify(latest.current.key), rows: [] });
-    void refetch();
-  }, [client, refetch]);
+    void fetchAgain();
+  }, [client, fetchAgain]);
   const reset = useCallback(() => {
     const all = shown.current;
     if (all.length > ROWS_REFRESHED_MAX) restart();
@@ -162,10 +166,11 @@ export function useFeed<T extends Row>(source: Source<T>): Feed<T> {
     more: useCallback(() => {
       if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
     }, [hasNextPage, isFetchingNextPage, fetchNextPage]),
-    retry: useCallback(() => void refetch(), [refetch]),
+    retry: useCallback(() => void fetchAgain(), [fetchAgain]),
     newCount: fresh.length,
     showNew,
     changed,
+    refetch,
     grown,
     reset,
   };

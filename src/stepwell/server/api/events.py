@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from stepwell.engine.core.invoke import parent_of
-from stepwell.engine.core.model import Event, RunStatus
+from stepwell.engine.core.model import Event, GatherKind, RunStatus
 from stepwell.errors import EventError
 from stepwell.limits import EVENTS_PER_REQUEST_MAX, INGEST_BODY_BYTES_MAX
 from stepwell.protocol.duration import time_text
@@ -20,7 +19,7 @@ from stepwell.server.api.search import search_events
 from stepwell.server.api.where import EVENT_NAMES, read_where
 from stepwell.server.context import ApiError, Context
 from stepwell.server.ingest import read_events
-from stepwell.store.found import CausedRun, EventFilter, FoundEvents
+from stepwell.store.found import EventFilter, FoundEvents
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,10 +77,22 @@ class CausedRunView(msgspec.Struct, frozen=True):
     status: RunStatus
 
 
+class GatheringView(msgspec.Struct, frozen=True):
+    """A batch or debounce that an event waits in. ``run_id`` is the id that its run will have."""
+
+    run_id: str
+    function: str
+    kind: GatherKind
+    starts_at: str
+    """When the run starts at the latest, if no other event joins."""
+
+
 class EventSummary(EventFacts, frozen=True, kw_only=True):
     """An event without its payload, with its first 10 runs."""
 
     runs: list[CausedRunView]
+    gatherings: list[GatheringView]
+    """Up to 10. Each goes when its run has come."""
 
 
 class EventView(EventFacts, frozen=True, kw_only=True):
@@ -218,7 +229,7 @@ async def list_events(call: Call[EventsQuery, Nothing]) -> EventPage:
 
 def _page(context: Context, found: FoundEvents, *, limit: int) -> EventPage:
     events = found.events[:limit]
-    items = [_summary(context, event, found.runs.get(event.id, ())) for event in events]
+    items = [_summary(context, event, found) for event in events]
     if len(found.events) > limit:
         return EventPage(items, events[-1].id)
     searched_to = found.searched_to
@@ -277,10 +288,16 @@ def _facts(event: Event) -> dict[str, Any]:
     }
 
 
-def _summary(context: Context, event: Event, runs: Sequence[CausedRun]) -> EventSummary:
+def _summary(context: Context, event: Event, found: FoundEvents) -> EventSummary:
+    by_id = context.engine.registry.by_id
     return EventSummary(
         **_facts(event),
-        runs=[CausedRunView(run.id, context.engine.registry.by_id[run.function_id].slug, run.status) for run in runs],
+        runs=[CausedRunView(run.id, by_id[run.function_id].slug, run.status) for run in found.runs.get(event.id, ())],
+        gatherings=[
+            GatheringView(one.run_id, by_id[one.function_id].slug, one.kind, time_text(one.due_at))
+            for one in found.gatherings.get(event.id, ())
+            if one.function_id in by_id  # those of functions that aren't there are dropped soon
+        ],
     )
 
 

@@ -16,7 +16,7 @@ from stepwell.protocol.ids import AppId, EventId, RunId
 from stepwell.server.api.where import Where
 from stepwell.server.context import Context
 from stepwell.server.failure import read_failure
-from stepwell.store.found import CausedRun, EventFilter, FoundEvents, FoundRuns, RunContent, RunFilter
+from stepwell.store.found import CausedRun, EventFilter, FoundEvents, FoundRuns, OpenGathering, RunContent, RunFilter
 
 
 async def search_runs(context: Context, which: RunFilter, where: Where, apps: Mapping[AppId, str]) -> FoundRuns:
@@ -55,10 +55,12 @@ async def search_events(context: Context, which: EventFilter, where: Where) -> F
     insight, now = context.engine.store.insight, context.engine.clock.now()
     among = _among(which, where)
     caused: dict[EventId, Sequence[CausedRun]] = {}
+    gatherings: dict[EventId, Sequence[OpenGathering]] = {}
 
     async def ask(before: str | None) -> _Asked[Event]:
         found = await insight.find_events(among._replace(before=before))
         caused.update(found.runs)
+        gatherings.update(found.gatherings)
         return _Asked(found.events, found.searched_to, is_full=len(found.events) == among.limit)
 
     async def look(events: Sequence[Event]) -> list[bool]:
@@ -70,7 +72,7 @@ async def search_events(context: Context, which: EventFilter, where: Where) -> F
         ]
 
     events, searched_to = await _search(ask, look, before=which.before, limit=which.limit)
-    return FoundEvents(events, caused, EventId(searched_to) if searched_to is not None else None)
+    return FoundEvents(events, caused, gatherings, EventId(searched_to) if searched_to is not None else None)
 
 
 F = TypeVar("F", RunFilter, EventFilter)

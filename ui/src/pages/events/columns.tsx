@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
-import { TriangleAlert } from "lucide-react";
-import type { CausedRunView, EventSummary } from "~/api/api.gen";
+import { Hourglass, TriangleAlert } from "lucide-react";
+import type { CausedRunView, EventSummary, GatheringView } from "~/api/api.gen";
 import type { Column } from "~/lists/GridRow";
 import { StatusDot } from "~/parts/StatusBadge";
 import { Time } from "~/parts/Time";
@@ -47,12 +47,17 @@ export function nameOf(event: EventSummary): string {
 }
 
 function Caused({ event, near }: { event: EventSummary; near: readonly string[] | undefined }) {
-  if (event.runs.length > 0) {
-    const more = event.runs.length - RUNS_SHOWN;
+  const count = event.runs.length + event.gatherings.length;
+  if (count > 0) {
+    const runs = event.runs.slice(0, RUNS_SHOWN);
+    const more = count - RUNS_SHOWN;
     return (
       <span className={s.runs}>
-        {event.runs.slice(0, RUNS_SHOWN).map((run) => (
+        {runs.map((run) => (
           <Badge key={run.id} run={run} />
+        ))}
+        {event.gatherings.slice(0, RUNS_SHOWN - runs.length).map((one) => (
+          <Waiting key={one.run_id} gathering={one} />
         ))}
         {more > 0 && <span className={s.quiet}>and {more} more</span>}
       </span>
@@ -80,6 +85,25 @@ function Badge({ run }: { run: CausedRunView }) {
     >
       <StatusDot status={run.status} />
       <span className={s.function}>{run.function}</span>
+    </Link>
+  );
+}
+
+const WAITS: Record<GatheringView["kind"], string> = { batch: "in a batch", debounce: "in a debounce" };
+
+/** What has no run yet: the event waits for others. */
+function Waiting({ gathering }: { gathering: GatheringView }) {
+  return (
+    <Link
+      to="/functions/$slug"
+      params={{ slug: gathering.function }}
+      className={s.badge}
+      title={`${gathering.function}: waits ${WAITS[gathering.kind]}`}
+      tabIndex={-1}
+    >
+      <Hourglass size={12} className={s.hourglass} aria-hidden />
+      <span className={s.function}>{gathering.function}</span>
+      <span className={s.quiet}>{WAITS[gathering.kind]}</span>
     </Link>
   );
 }

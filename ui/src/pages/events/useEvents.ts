@@ -15,10 +15,15 @@ export function useEvents(search: EventsSearch, found: Understood | null): Feed<
   useLive(["events", "runs"], {
     changes: ({ events = [], runs = [], is_partial }) => {
       if (is_partial) feed.reset();
-      if (events.length > 0) feed.grown();
+      if (events.length > 0) {
+        feed.grown();
+        feed.refetch(events); // of one that is shown already, more has become
+      }
       if (runs.length === 0) return;
       const changed = new Set(runs.map((run) => run.id));
-      feed.changed(feed.rows.filter((event) => event.runs.some((run) => changed.has(run.id))).map((event) => event.id));
+      const isOf = (event: EventSummary) =>
+        event.runs.some((run) => changed.has(run.id)) || event.gatherings.some((one) => changed.has(one.run_id));
+      feed.changed(feed.rows.filter(isOf).map((event) => event.id));
     },
     reset: feed.reset,
   });
@@ -47,6 +52,6 @@ function sourceOf(search: EventsSearch, found: Understood | null): Source<EventS
       return (await api("GET /api/events", { query: { ...asked, limit: FEED_ROWS_MAX } })).items;
     },
     byIds: async (ids) => (await api("GET /api/events", { query: { ids: ids.join(",") } })).items,
-    isOpen: (event) => event.runs.some((run) => OPEN.has(run.status)),
+    isOpen: (event) => event.gatherings.length > 0 || event.runs.some((run) => OPEN.has(run.status)),
   };
 }
