@@ -44,18 +44,21 @@ function Stack({ text }: { text: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must be able to
     <pre className={s.stack} tabIndex={0}>
-      {text.split("\n").map((line, index) => {
-        if (/^\s*(File "|at )/.test(line))
-          isForeign = /site-packages|node_modules|node:internal|[/\\]lib[/\\]python/.test(line);
-        else if (!/^\s/.test(line)) isForeign = false;
-        return (
-          // biome-ignore lint/suspicious/noArrayIndexKey: lines of one text have no other identity
-          <span key={index} data-foreign={isForeign || undefined}>
-            {line}
-            {"\n"}
-          </span>
-        );
-      })}
+      {text
+        .trimEnd()
+        .split("\n")
+        .map((line, index) => {
+          if (/^\s*(File "|at )/.test(line))
+            isForeign = /site-packages|node_modules|node:internal|[/\\]lib[/\\]python/.test(line);
+          else if (!/^\s/.test(line)) isForeign = false;
+          return (
+            // biome-ignore lint/suspicious/noArrayIndexKey: lines of one text have no other identity
+            <span key={index} data-foreign={isForeign || undefined}>
+              {line}
+              {"\n"}
+            </span>
+          );
+        })}
     </pre>
   );
 }

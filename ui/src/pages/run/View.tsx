@@ -117,7 +117,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
     [frame],
   );
   const config = useConfig(run.id);
-  const [width, setWidth] = useLength("run.pane", 420, 280, () => innerWidth * 0.6);
+  const [width, setWidth] = useLength("run.pane", Math.min(420, innerWidth / 3), 280, () => innerWidth * 0.6);
   const [height, setHeight] = useLength("run.log", 220, 90, () => innerHeight * 0.6);
   const [isLogOpen, setLogOpen] = useState(() => localStorage.getItem("stepwell.run.log.open") !== "no");
   const openLog = (is: boolean) => {
@@ -146,7 +146,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
       <div className={s.head}>
         <Facts run={run} frame={frame} />
         {why && why.status !== "completed" && <Why why={why} />}
-        <Split model={model} frame={frame} durations={run.durations} />
+        {run.status !== "skipped" && <Split model={model} frame={frame} durations={run.durations} />}
       </div>
       <div className={s.columns}>
         <div className={s.main}>
@@ -166,7 +166,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
             <Overview model={model} frame={frame} onChoose={choose} />
           </div>
           {lines.length === 0 ? (
-            <Nothing isFiltered={model.groups.length > 0} why={why} />
+            <Nothing isFiltered={model.groups.length > 0} isOver={run.ended_at !== null} />
           ) : (
             <Waterfall
               lines={lines}
@@ -225,10 +225,10 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
   );
 }
 
-function Nothing({ isFiltered, why }: { isFiltered: boolean; why: Explanation | undefined }) {
+function Nothing({ isFiltered, isOver }: { isFiltered: boolean; isOver: boolean }) {
   if (isFiltered)
     return <EmptyState title="No step is like that">Find another text, or show more than errors.</EmptyState>;
-  return <EmptyState title="Nothing has run yet">{why?.summary}</EmptyState>;
+  return isOver ? <EmptyState title="Nothing ran" /> : <EmptyState title="Nothing has run yet" />;
 }
 
 function counted(count: number, word: string): string {
