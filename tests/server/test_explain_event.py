@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.server.world import World, result
+from stepwell.protocol.ids import step_hash
+from stepwell.protocol.ops import Op
+from tests.server.world import World, ops, result, steps_done
 
 
 def on(expression: str | None = None, event: str = "order/paid") -> dict[str, Any]:
@@ -106,6 +108,35 @@ async def test_where_nothing_has_the_name_those_like_it_are_named(either: World)
     assert (found["functions"], found["near"]) == ([], ["shop/order.paid"])
     assert found["summary"].endswith("triggers with names like it: shop/order.paid")
     assert (far["near"], far["summary"]) == ([], "no function has a trigger of the name 'x'")
+
+
+async def test_a_name_that_runs_wait_for_is_no_slip(either: World) -> None:
+    cancelled = {**on(event="order/paid"), "cancel": [{"event": "order/called.off"}]}
+    await either.register("f", "g", f=on(event="order/placed"), g=cancelled)
+    wait = Op(
+        id=step_hash("wait"),
+        op="WaitForEvent",
+        name="order/payed",
+        display_name="wait",
+        opts={"event": "order/payed", "timeout": "1h"},
+    )
+    either.apps.answers["f"] = lambda call: result(1) if steps_done(call) else ops(wait)
+
+    early = await either.send("order/payed")
+    before = await either.get(f"/api/events/{early['id']}/explain")
+    run = (await either.send("order/placed"))["runs"][0]["id"]
+    await either.quiet()
+    while_it_waits = await either.get(f"/api/events/{early['id']}/explain")
+    event = await either.send("order/payed")
+    await either.ended(run)
+    after = await either.get(f"/api/events/{event['id']}/explain")
+    cancel = await either.get(f"/api/events/{(await either.send('order/called.off'))['id']}/explain")
+
+    assert (before["is_awaited"], before["near"]) == (False, ["order/placed", "order/paid"])
+    assert (while_it_waits["is_awaited"], while_it_waits["near"]) == (True, [])
+    assert (after["is_awaited"], after["near"]) == (True, [])
+    assert after["summary"] == "no function has a trigger of the name 'order/payed'; it is for runs that wait for it"
+    assert cancel["is_awaited"]
 
 
 async def test_a_run_that_was_started_again_is_an_outcome_of_its_own(either: World) -> None:

@@ -117,7 +117,7 @@ export interface EventDetail {
   sent_by: SenderView | null;
 }
 
-/** What became of an event, function by function. ``near`` are names of triggers like one that no trigger has. */
+/** What became of an event, function by function. ``near`` are names of triggers like one that no trigger has, and that nobody waits for either. */
 export interface EventExplanation {
   id: string;
   name: string;
@@ -125,6 +125,7 @@ export interface EventExplanation {
   functions: OutcomeView[];
   left_out: number;
   near: string[];
+  is_awaited: boolean;
 }
 
 /** A name that events have, or that a trigger has. */

@@ -21,6 +21,7 @@ from stepwell.engine.core.standing import (
     summary,
 )
 from stepwell.engine.core.trigger import Registry
+from stepwell.engine.engine import Engine
 from stepwell.limits import OUTCOMES_MAX, PAGE_ROWS_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import RunId
@@ -89,7 +90,10 @@ class OutcomeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an event, function by function. ``near`` are names of triggers like one that no trigger has."""
+    """What became of an event, function by function.
+
+    ``near`` are names of triggers like one that no trigger has, and that nobody waits for either.
+    """
 
     id: str
     name: str
@@ -97,6 +101,8 @@ class EventExplanation(msgspec.Struct, frozen=True, kw_only=True):
     functions: list[OutcomeView]
     left_out: int
     near: list[str]
+    is_awaited: bool
+    """No trigger has the name, but it ended waits, a run waits for it now, or it would cancel runs."""
 
 
 def endpoints() -> list[AnyEndpoint]:
@@ -156,19 +162,33 @@ async def explain_event(call: Call[Nothing, Nothing]) -> EventExplanation:
     registry = engine.registry
     after = await engine.store.load_aftermath(event.id, limit=OUTCOMES_MAX + 1)
     found = outcomes(event, registry, after.runs, after.gatherings, after.gathered)
-    near = near_names(event.name, registry) if not found else []
+    is_awaited = not found and await _is_awaited(engine, event)
+    near = near_names(event.name, registry) if not found and not is_awaited else []
     shown = [_outcome_view(outcome, registry) for outcome in found[:OUTCOMES_MAX]]
     return EventExplanation(
         id=event.id,
         name=event.name,
-        summary=_event_summary(event, found, near),
+        summary=_event_summary(event, found, near, is_awaited=is_awaited),
         functions=shown,
         left_out=len(found) - len(shown),
         near=near,
+        is_awaited=is_awaited,
     )
 
 
-def _event_summary(event: Event, found: Sequence[FunctionOutcome], near: Sequence[str]) -> str:
+async def _is_awaited(engine: Engine, event: Event) -> bool:
+    """Tell whether an event that starts nothing has a use all the same."""
+    functions = engine.registry.by_slug.values()
+    if any(rule.event == event.name for function in functions for rule in function.config.cancel or ()):
+        return True
+    if await engine.store.is_awaited(event.environment, event.name):
+        return True
+    return bool((await engine.store.insight.load_event_links(event.id)).waits)
+
+
+def _event_summary(event: Event, found: Sequence[FunctionOutcome], near: Sequence[str], *, is_awaited: bool) -> str:
+    if is_awaited:
+        return f"no function has a trigger of the name {event.name!r}; it is for runs that wait for it"
     if not found:
         like = f"; triggers with names like it: {', '.join(near)}" if near else ""
         return f"no function has a trigger of the name {event.name!r}{like}"

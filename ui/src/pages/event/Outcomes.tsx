@@ -24,7 +24,11 @@ export function Outcomes({ explained }: { explained: EventExplanation }) {
     <>
       <section className={s.section} aria-labelledby="event-runs">
         <h2 id="event-runs">Runs</h2>
-        {ran.length === 0 && <p className={s.none}>It started none.</p>}
+        {ran.length === 0 && (
+          <p className={s.none}>
+            {explained.is_awaited ? "It starts none: it is for runs that wait for it." : "It started none."}
+          </p>
+        )}
         <ul className={s.list}>
           {ran.map((one) => (
             <Started key={one.run_id} outcome={one} />

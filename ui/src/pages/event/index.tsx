@@ -103,7 +103,7 @@ function Actions({ event }: { event: EventDetail }) {
 
 /** A name that no trigger has is mostly a slip of the pen. */
 function NearNames({ explained }: { explained: EventExplanation }) {
-  if (explained.functions.length > 0) return null;
+  if (explained.functions.length > 0 || explained.is_awaited) return null;
   return (
     <p className={s.warning} role="note">
       <TriangleAlert size={14} aria-hidden />

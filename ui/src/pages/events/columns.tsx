@@ -5,11 +5,12 @@ import type { Column } from "~/lists/GridRow";
 import { StatusDot } from "~/parts/StatusBadge";
 import { Time } from "~/parts/Time";
 import s from "./columns.module.css";
+import { AWAITED, type Near } from "./useNearNames";
 
 /** Runs that a row names; of more, it says how many. */
 const RUNS_SHOWN = 4;
 
-export function columns(near: ReadonlyMap<string, readonly string[]>): readonly Column<EventSummary>[] {
+export function columns(near: ReadonlyMap<string, Near>): readonly Column<EventSummary>[] {
   return [
     {
       name: "Name",
@@ -46,7 +47,7 @@ export function nameOf(event: EventSummary): string {
   return `${event.name} ${event.id}`;
 }
 
-function Caused({ event, near }: { event: EventSummary; near: readonly string[] | undefined }) {
+function Caused({ event, near }: { event: EventSummary; near: Near | undefined }) {
   const count = event.runs.length + event.gatherings.length;
   if (count > 0) {
     const runs = event.runs.slice(0, RUNS_SHOWN);
@@ -63,6 +64,7 @@ function Caused({ event, near }: { event: EventSummary; near: readonly string[] 
       </span>
     );
   }
+  if (near === AWAITED) return <span className={s.none}>starts none, but runs wait for it</span>;
   if (!near) return <span className={s.none}>–</span>;
   const [like] = near;
   if (!like) return <span className={s.none}>no function has this trigger</span>;

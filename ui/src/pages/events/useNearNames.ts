@@ -8,11 +8,16 @@ import { triggerNames } from "~/lists/triggers";
 /** Names that are asked about at a time: the first of the list. */
 const NAMES_MAX = 20;
 
+/** No trigger has the name, and it is no slip of the pen: runs wait for it. */
+export const AWAITED = "awaited";
+/** The names of triggers like one. */
+export type Near = readonly string[] | typeof AWAITED;
+
 /** Of each name that starts nothing: the names of triggers like it. Names that some trigger has are left out. */
 export function useNearNames(
   events: readonly EventSummary[],
   functions: readonly FunctionView[] | undefined,
-): ReadonlyMap<string, readonly string[]> {
+): ReadonlyMap<string, Near> {
   const known = useMemo(() => triggerNames(functions), [functions]);
   const examples = useMemo(() => {
     const ids = new Map<string, string>();
@@ -29,8 +34,10 @@ export function useNearNames(
       queryFn: () => api("GET /api/events/{id}/explain", { path: { id } }),
     })),
     combine: (answers) => {
-      const near = new Map<string, readonly string[]>();
-      for (const { data } of answers) if (data && data.functions.length === 0) near.set(data.name, data.near);
+      const near = new Map<string, Near>();
+      for (const { data } of answers) {
+        if (data && data.functions.length === 0) near.set(data.name, data.is_awaited ? AWAITED : data.near);
+      }
       return near;
     },
   });
