@@ -6,6 +6,7 @@ import gzip
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from stepwell.ui.dashboard import STATIC
@@ -42,12 +43,20 @@ def test_the_palette_takes_an_id(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/events/01K00000000000000000000000"))
 
 
-def test_the_keys_are_listed_for_the_page(page: Page) -> None:
-    page.goto("/functions")
+@pytest.mark.parametrize("path", ["/runs", "/events", "/functions", "/logs", "/send"])
+def test_the_keys_of_the_page_are_listed_and_then_those_of_every_page(path: str, page: Page) -> None:
+    page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+    shown = {text for text in page.locator("kbd").all_inner_texts() if text}
     page.keyboard.press("?")
     sheet = page.get_by_role("dialog", name="Keys")
-    expect(sheet.get_by_role("heading", level=3).first).to_have_text("Functions")
+    titles = sheet.get_by_role("heading", level=3)
+
+    expect(titles.first).to_have_text("On this page")
+    expect(titles.last).to_have_text("Everywhere")
+    assert shown <= set(sheet.locator("kbd").all_inner_texts())
+    expect(sheet.get_by_text("Choose the time range")).to_have_count(1 if path in ("/runs", "/events") else 0)
     assert_accessible(page)
     page.keyboard.press("Escape")
     expect(sheet).to_have_count(0)

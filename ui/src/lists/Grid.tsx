@@ -3,7 +3,7 @@
 // A table of any length: only what is seen is in the page. The keyboard's place is a row, wherever that row moves to.
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type MouseEvent, type ReactNode, useCallback, useEffect, useRef, useState } from "react";
-import { useKeys } from "~/parts/useKeys";
+import { type Key, useKeys } from "~/parts/useKeys";
 import s from "./Grid.module.css";
 import { type Column, GridRow, rowName } from "./GridRow";
 import type { Row } from "./merge";
@@ -97,35 +97,35 @@ export function Grid<T extends Row>(props: Props<T>) {
   };
   const pageRows = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 400) / rowPx) - 2);
 
+  const by = (count: number, does: string): Key => ({ does, act: (event) => move(count, event.shiftKey) });
+  const step = onSelect ? "Next, previous; with shift, select on the way" : "Next, previous";
+  const onEnter = (event: KeyboardEvent) => {
+    // Enter belongs to a button or a link that has the focus; else it opens the row.
+    if (!cursor || (event.target !== document.body && event.target !== scroller.current)) return false;
+    onOpen(cursor, event.metaKey || event.ctrlKey);
+    return true;
+  };
   useKeys(
     {
-      j: (event) => move(1, event.shiftKey),
-      k: (event) => move(-1, event.shiftKey),
-      arrowdown: (event) => move(1, event.shiftKey),
-      arrowup: (event) => move(-1, event.shiftKey),
-      pagedown: () => move(pageRows),
-      pageup: () => move(-pageRows),
-      home: () => move(-rows.length),
-      end: () => move(rows.length),
-      x: (event) => cursorId && select(cursorId, event.shiftKey),
+      j: by(1, step),
+      k: by(-1, step),
+      arrowdown: by(1, step),
+      arrowup: by(-1, step),
+      pagedown: { does: "A page down, a page up", act: () => move(pageRows) },
+      pageup: { does: "A page down, a page up", act: () => move(-pageRows) },
+      home: { does: "First, last", act: () => move(-rows.length) },
+      end: { does: "First, last", act: () => move(rows.length) },
+      enter: { does: "Open", act: onEnter },
+      "mod+enter": { does: "Open in a tab of its own", act: onEnter },
+      ...(onSelect && {
+        x: {
+          does: "Select; with shift, all up to here",
+          act: (event: KeyboardEvent) => cursorId && select(cursorId, event.shiftKey),
+        },
+      }),
     },
     isHotkeyOn,
   );
-  // Enter belongs to a button or a link that has the focus; else it opens the row.
-  const openCursor = useRef((_event: KeyboardEvent) => {});
-  openCursor.current = (event) => {
-    const target = event.target as HTMLElement;
-    if (event.key !== "Enter" || event.defaultPrevented || !cursor || !isHotkeyOn) return;
-    if (target !== document.body && target !== scroller.current) return;
-    event.preventDefault();
-    onOpen(cursor, event.metaKey || event.ctrlKey);
-  };
-  useEffect(() => {
-    const press = (event: KeyboardEvent) => openCursor.current(event);
-    window.addEventListener("keydown", press);
-    return () => window.removeEventListener("keydown", press);
-  }, []);
-
   const click = (row: T, event: MouseEvent) => {
     if ((event.target as HTMLElement).closest("a, button, input, label")) return;
     if (getSelection()?.toString()) return;

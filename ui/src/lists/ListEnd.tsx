@@ -25,7 +25,7 @@ export function ListEnd<T extends Row>({ feed, noun }: { feed: Feed<T>; noun: st
 /** A search that was broken off in time: how far back it has looked, and going on. */
 export function SearchedUntil<T extends Row>({ feed }: { feed: Feed<T> }) {
   const until = feed.searchedUntil;
-  useKeys({ m: feed.more }, until !== null);
+  useKeys({ m: { does: "Look further back", act: feed.more } }, until !== null);
   if (!until) return null;
   const date = new Date(until);
   const isToday = date.toDateString() === new Date().toDateString();

@@ -6,7 +6,8 @@ import { FEED_ROWS_MAX } from "./useFeed";
 
 /** How many new rows there are; they come in when it is pressed. It lies over the list: nothing moves for it. */
 export function NewButton({ count, onShow, isHotkeyOn }: { count: number; onShow: () => void; isHotkeyOn: boolean }) {
-  useKeys({ n: onShow, ".": onShow }, isHotkeyOn && count > 0);
+  const show = { does: "Show what is new", act: onShow };
+  useKeys({ n: show, ".": show }, isHotkeyOn && count > 0);
   return (
     <div className={s.place} role="status">
       {count > 0 && (

@@ -21,7 +21,7 @@ const ANY = "";
 /** A filter with one value of several, or none. Typing finds an option by its beginning. */
 export function PickMenu({ name, hotkey, options, value, onPick, isHotkeyOn = true }: Props) {
   const [isOpen, setOpen] = useState(false);
-  useKeys({ [hotkey]: () => setOpen(true) }, isHotkeyOn && !isOpen);
+  useKeys({ [hotkey]: { does: `Filter by ${name.toLowerCase()}`, act: () => setOpen(true) } }, isHotkeyOn && !isOpen);
   const chosen = options.find((option) => option.value === value);
   return (
     <Menu.Root open={isOpen} onOpenChange={setOpen} modal={false}>

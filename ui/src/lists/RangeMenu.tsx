@@ -12,7 +12,7 @@ type Props = { range: RangeSearch; onPick: (range: RangeSearch) => void; isHotke
 /** The time range: a preset, or from and until. */
 export function RangeMenu({ range, onPick, isHotkeyOn = true }: Props) {
   const [isOpen, setOpen] = useState(false);
-  useKeys({ t: () => setOpen(true) }, isHotkeyOn && !isOpen);
+  useKeys({ t: { does: "Choose the time range", act: () => setOpen(true) } }, isHotkeyOn && !isOpen);
   const isSet = Boolean(range.range || range.from || range.until);
   const pick = (next: RangeSearch) => {
     setOpen(false);

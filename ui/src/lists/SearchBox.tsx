@@ -23,7 +23,7 @@ export function SearchBox({ label, placeholder, value, read, onSearch, error, is
   const input = useRef<HTMLInputElement>(null);
   const [text, setText] = useState(value);
   useEffect(() => setText(value), [value]);
-  useKeys({ "/": () => input.current?.select() }, isHotkeyOn);
+  useKeys({ "/": { does: "Search", act: () => input.current?.select() } }, isHotkeyOn);
 
   const submit = (event: FormEvent) => {
     event.preventDefault();

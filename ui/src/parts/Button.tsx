@@ -4,7 +4,7 @@ import { Kbd } from "./Kbd";
 import { Tooltip } from "./Tooltip";
 
 type Props = ButtonHTMLAttributes<HTMLButtonElement> & {
-  /** The key that does the same; shown, not bound: `useHotkeys` binds it. */
+  /** The key that does the same; shown, not bound: `useKeys` binds it. */
   hotkey?: string;
   look?: "plain" | "primary" | "danger" | "ghost";
   isBusy?: boolean;

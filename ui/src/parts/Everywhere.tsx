@@ -2,7 +2,7 @@
 import { Keyboard, Search } from "lucide-react";
 import { lazy, Suspense, useState } from "react";
 import { IconButton } from "./Button";
-import { useKeys } from "./useKeys";
+import { EVERYWHERE, useKeys } from "./useKeys";
 
 const Palette = lazy(() => import("./Palette").then((module) => ({ default: module.Palette })));
 const KeySheet = lazy(() => import("./KeySheet").then((module) => ({ default: module.KeySheet })));
@@ -10,7 +10,14 @@ const KeySheet = lazy(() => import("./KeySheet").then((module) => ({ default: mo
 export function Everywhere() {
   const [shown, setShown] = useState<"palette" | "keys" | null>(null);
   const close = () => setShown(null);
-  useKeys({ "mod+k": () => setShown("palette"), "?": () => setShown("keys") });
+  useKeys(
+    {
+      "mod+k": { does: "Go to a page, a function, an id", act: () => setShown("palette") },
+      "?": { does: "Show these keys", act: () => setShown("keys") },
+    },
+    true,
+    EVERYWHERE,
+  );
   return (
     <>
       <IconButton label="Go to" hotkey="mod+k" onClick={() => setShown("palette")}>

@@ -54,7 +54,7 @@ export function Frame() {
             <Link to="/send" className={s.place} activeProps={{ className: s.here }} onClick={send}>
               <Send size={16} strokeWidth={1.75} aria-hidden />
               <span>Send event</span>
-              <Kbd keys="s" />
+              {pathname !== "/send" && <Kbd keys="s" />}
             </Link>
           </li>
         </ul>

@@ -6,10 +6,14 @@ const SIGNS: Record<string, string> = {
   shift: "⇧",
   enter: "↵",
   escape: "Esc",
-  up: "↑",
-  down: "↓",
-  left: "←",
-  right: "→",
+  arrowup: "↑",
+  arrowdown: "↓",
+  arrowleft: "←",
+  arrowright: "→",
+  pageup: "PgUp",
+  pagedown: "PgDn",
+  home: "Home",
+  end: "End",
 };
 
 /** The keys of an action, such as `mod+enter`, `g r` or `/`, as this machine's keyboard names them. */

@@ -14,7 +14,7 @@ type Props = Omit<InputHTMLAttributes<HTMLInputElement>, "onChange"> & {
 /** A field that narrows what is shown below it; `/` leads into it, Escape out of it. */
 export function SearchField({ label, onChange, className = "", ...rest }: Props) {
   const field = useRef<HTMLInputElement>(null);
-  useKeys({ "/": () => field.current?.focus() });
+  useKeys({ "/": { does: "Search", act: () => field.current?.focus() } });
   return (
     <label className={`${s.search} ${className}`}>
       <Search size={14} aria-hidden />

@@ -85,7 +85,11 @@ function Actions({ event }: { event: EventDetail }) {
   };
   const curl = () => copyAs("curl");
   const python = () => copyAs("python");
-  useKeys({ r: sendAgain, u: curl, p: python });
+  useKeys({
+    u: { does: "Copy as curl", act: curl },
+    p: { does: "Copy as Python", act: python },
+    r: { does: "Send it again", act: sendAgain },
+  });
   return (
     <>
       <Button hotkey="u" onClick={curl}>

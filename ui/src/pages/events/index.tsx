@@ -40,7 +40,7 @@ export function EventsPage() {
     setShows(shows + 1);
   };
   const toggleInternal = () => go({ ...search, internal: search.internal ? undefined : true });
-  useKeys({ i: toggleInternal });
+  useKeys({ i: { does: "Show events of the server itself, or hide them", act: toggleInternal } });
   const open = (event: EventSummary, isApart: boolean) =>
     isApart
       ? void window.open(`/events/${event.id}`, "_blank")

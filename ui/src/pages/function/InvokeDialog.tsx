@@ -9,6 +9,7 @@ import { CodeEditor } from "~/parts/code/CodeEditor";
 import { EditorFrame } from "~/parts/code/EditorFrame";
 import { Dialog } from "~/parts/Dialog";
 import { Skeleton } from "~/parts/ErrorState";
+import { useKeys } from "~/parts/useKeys";
 import { readData } from "../send/payload";
 import s from "./function.module.css";
 
@@ -41,6 +42,7 @@ export function InvokeDialog({ fn, close }: Props) {
     setProblem(found ?? "");
     if (data && !invoke.isPending) invoke.mutate(data);
   };
+  useKeys({ "mod+enter": { does: "Invoke with what is in the editor", act: () => submit(text) } });
   const complaint = problem || invoke.error?.message;
   return (
     <Dialog
@@ -68,14 +70,7 @@ export function InvokeDialog({ fn, close }: Props) {
         )}
         <EditorFrame>
           {chosen ? (
-            <CodeEditor
-              key={chosen.round}
-              initial={chosen.text}
-              label="Data"
-              onChange={setText}
-              onSubmit={submit}
-              isWrapped
-            />
+            <CodeEditor key={chosen.round} initial={chosen.text} label="Data" onChange={setText} isWrapped />
           ) : (
             <Skeleton lines={5} />
           )}

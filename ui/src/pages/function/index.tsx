@@ -53,7 +53,13 @@ export function FunctionPage() {
       countAgain();
     },
   });
-  useKeys({ i: () => setDialog("invoke"), p: () => setDialog("pause") }, fn.isSuccess && dialog === null);
+  useKeys(
+    {
+      i: { does: "Invoke", act: () => setDialog("invoke") },
+      p: { does: "Pause, or resume", act: () => setDialog("pause") },
+    },
+    fn.isSuccess && dialog === null,
+  );
 
   if (!fn.isSuccess) {
     return (

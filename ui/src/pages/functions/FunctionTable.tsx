@@ -37,7 +37,9 @@ export function FunctionTable({ rows, search, change }: Props) {
     const at = links.indexOf(document.activeElement as HTMLAnchorElement);
     links[Math.min(Math.max(at + by, 0), links.length - 1)]?.focus();
   };
-  useKeys({ j: () => step(1), k: () => step(-1), arrowdown: () => step(1), arrowup: () => step(-1) });
+  const next = { does: "Next, previous", act: () => step(1) };
+  const previous = { does: "Next, previous", act: () => step(-1) };
+  useKeys({ j: next, k: previous, arrowdown: next, arrowup: previous });
   const items = virtual.getVirtualItems();
   return (
     <div ref={scroller} className={s.scroller}>

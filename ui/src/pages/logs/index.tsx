@@ -31,7 +31,10 @@ export function LogsPage() {
     if (tail.missed > 0) restart();
     else lines.current?.toEnd();
   };
-  useKeys({ f: () => (isFollowing ? follow(false) : toNewest()), end: toNewest });
+  useKeys({
+    f: { does: "Follow, or stop", act: () => (isFollowing ? follow(false) : toNewest()) },
+    end: { does: "To the newest line", act: toNewest },
+  });
   const isFiltered = Object.keys(search).length > 0;
   const isLive = search.until === undefined;
   return (

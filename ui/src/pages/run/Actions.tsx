@@ -47,8 +47,8 @@ export function Actions({ run, rows, hasChanged }: Props) {
   const [isMenuOpen, setMenuOpen] = useState(false);
   useKeys(
     {
-      c: () => canCancel && setAsks(true),
-      r: () => !rerun.isPending && rerun.mutate(),
+      ...(canCancel && { c: { does: "Cancel", act: () => setAsks(true) } }),
+      r: { does: "Rerun", act: () => !rerun.isPending && rerun.mutate() },
     },
     !asks && !isMenuOpen,
   );

@@ -1,4 +1,5 @@
-import { type KeyboardEvent, type PointerEvent, useRef, useState } from "react";
+import { type PointerEvent, useRef, useState } from "react";
+import { usePartKeys } from "~/parts/useKeys";
 import s from "./Divider.module.css";
 
 const KEY_PX = 24;
@@ -28,13 +29,13 @@ export function Divider({ label, px, onChange, side }: Props) {
   const onPointerMove = (event: PointerEvent) => {
     if (start.current) onChange(start.current.px + start.current.at - place(event));
   };
-  const onKeyDown = (event: KeyboardEvent) => {
-    const more = side === "right" ? "ArrowLeft" : "ArrowUp";
-    const less = side === "right" ? "ArrowRight" : "ArrowDown";
-    if (event.key !== more && event.key !== less) return;
-    event.preventDefault();
-    onChange(px + (event.key === more ? KEY_PX : -KEY_PX));
-  };
+  const by = (change: number) => ({ does: "Larger, smaller", act: () => onChange(px + change) });
+  const onKeyDown = usePartKeys(
+    "At the edge of a pane",
+    side === "right"
+      ? { arrowleft: by(KEY_PX), arrowright: by(-KEY_PX) }
+      : { arrowup: by(KEY_PX), arrowdown: by(-KEY_PX) },
+  );
   return (
     // biome-ignore lint/a11y/useSemanticElements: a rule can't be dragged
     <div

@@ -1,5 +1,6 @@
-import { type KeyboardEvent, type PointerEvent, useEffect, useRef } from "react";
+import { type PointerEvent, useEffect, useRef } from "react";
 import { durationText } from "~/parts/duration";
+import { type Key, usePartKeys } from "~/parts/useKeys";
 import type { Frame } from "./frame";
 import type { Model } from "./layout";
 import s from "./Overview.module.css";
@@ -78,26 +79,11 @@ export function Overview({ model, frame, onChoose }: Props) {
     if (held.part === "new" && Math.abs(at(event) - held.x) < frame.whole / 200) frame.choose(held.start); // a mere click
     onChoose(frame.chosen);
   };
-  const key = (edge: "from" | "to") => (event: KeyboardEvent) => {
-    const sign = event.key === "ArrowLeft" ? -1 : event.key === "ArrowRight" ? 1 : 0;
-    const { window, whole } = frame;
-    const by = sign * (window.to - window.from) * KEY_STEP * (event.shiftKey ? 5 : 1);
-    const middle = (window.from + window.to) / 2;
-    let next: Window | null;
-    if (event.key === "Escape" || event.key === "Home") next = null;
-    else if (event.key === "+" || event.key === "=") next = zoomWindow(window, 0.7, middle, whole);
-    else if (event.key === "-") next = zoomWindow(window, 1 / 0.7, middle, whole);
-    else if (sign === 0) return;
-    else next = dragEdge(window, edge, window[edge] + by, whole);
-    event.preventDefault();
-    event.stopPropagation();
+  const choose = (next: Window | null) => {
     frame.choose(next);
     onChoose(frame.chosen);
   };
-  const reset = () => {
-    frame.choose(null);
-    onChoose(null);
-  };
+  const reset = () => choose(null);
 
   return (
     // biome-ignore lint/a11y/useSemanticElements: no part of a form
@@ -116,8 +102,8 @@ export function Overview({ model, frame, onChoose }: Props) {
       <i className={s.outside} data-side="left" />
       <i className={s.outside} data-side="right" />
       <div className={s.window}>
-        <Handle frame={frame} edge="from" onPointerDown={grab("from")} onKeyDown={key("from")} />
-        <Handle frame={frame} edge="to" onPointerDown={grab("to")} onKeyDown={key("to")} />
+        <Handle frame={frame} edge="from" onPointerDown={grab("from")} choose={choose} />
+        <Handle frame={frame} edge="to" onPointerDown={grab("to")} choose={choose} />
       </div>
     </div>
   );
@@ -127,11 +113,33 @@ type HandleProps = {
   frame: Frame;
   edge: "from" | "to";
   onPointerDown: (event: PointerEvent) => void;
-  onKeyDown: (event: KeyboardEvent) => void;
+  choose: (window: Window | null) => void;
 };
 
-function Handle({ frame, edge, onPointerDown, onKeyDown }: HandleProps) {
+function Handle({ frame, edge, onPointerDown, choose }: HandleProps) {
   const ref = useRef<HTMLDivElement>(null);
+  const move = (sign: -1 | 1): Key => ({
+    does: "Earlier, later; with shift, by more",
+    act: ({ shiftKey }) => {
+      const { window, whole } = frame;
+      const by = sign * (window.to - window.from) * KEY_STEP * (shiftKey ? 5 : 1);
+      choose(dragEdge(window, edge, window[edge] + by, whole));
+    },
+  });
+  const zoom = (factor: number): Key => ({
+    does: "Zoom in, out",
+    act: () => choose(zoomWindow(frame.window, factor, (frame.window.from + frame.window.to) / 2, frame.whole)),
+  });
+  const all = { does: "Show all of the time", act: () => choose(null) };
+  const onKeyDown = usePartKeys("At an edge of the time shown", {
+    arrowleft: move(-1),
+    arrowright: move(1),
+    "+": zoom(0.7),
+    "=": zoom(0.7),
+    "-": zoom(1 / 0.7),
+    home: all,
+    escape: all,
+  });
   useEffect(() => {
     const write = () => {
       const at = Math.max(0, frame.window[edge]);

@@ -16,7 +16,7 @@ export function SkipSleep({ runId, item, onDone }: { runId: string; item: Item; 
     onError: (error) => toast("Not skipped", { detail: error.message, isFailure: true }),
     onSettled: onDone,
   });
-  useKeys({ k: () => skip.mutate() }, canSkip && !skip.isPending);
+  useKeys({ k: { does: "End this sleep now", act: () => skip.mutate() } }, canSkip && !skip.isPending);
   if (!canSkip) return null;
   return (
     <Button hotkey="k" onClick={() => skip.mutate()} isBusy={skip.isPending}>

@@ -97,12 +97,12 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
   const selected = useSelection(model, search.row, select);
   const find = useRef<HTMLInputElement>(null);
   useKeys({
-    e: () => fold("none"),
-    w: () => fold("all"),
-    x: () => change({ errors: search.errors ? undefined : true }),
-    "/": () => find.current?.focus(),
-    "0": reset,
-    escape: () => selected && select(undefined),
+    "/": { does: "Find a step", act: () => find.current?.focus() },
+    x: { does: "Errors only", act: () => change({ errors: search.errors ? undefined : true }) },
+    e: { does: "Expand all", act: () => fold("none") },
+    w: { does: "Collapse all", act: () => fold("all") },
+    "0": { does: "Show all of the time", act: reset },
+    ...(selected && { escape: { does: "Close the details", act: () => select(undefined) } }),
   });
 
   const list = useRef<HTMLDivElement>(null);

@@ -1,6 +1,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type KeyboardEvent, type PointerEvent, useEffect, useRef, useState } from "react";
+import { type PointerEvent, useEffect, useRef, useState } from "react";
 import { durationText } from "~/parts/duration";
+import { usePartKeys } from "~/parts/useKeys";
 import { Axis } from "./Axis";
 import type { Frame } from "./frame";
 import type { Line } from "./layout";
@@ -67,45 +68,25 @@ export function Waterfall({ lines, frame, selected, zoomedTo, onSelect, onToggle
     setActive(line.key);
     virtual.scrollToIndex(lines.indexOf(line), { align: "auto" });
   };
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.metaKey || event.ctrlKey || event.altKey) return;
-    const line = lines[at];
-    const page = Math.floor((box.current?.clientHeight ?? 400) / ROW_PX) - 2;
-    switch (event.key) {
-      case "ArrowDown":
-        go(active === null ? 0 : at + 1);
-        break;
-      case "ArrowUp":
-        go(at - 1);
-        break;
-      case "PageDown":
-        go(at + page);
-        break;
-      case "PageUp":
-        go(at - page);
-        break;
-      case "Home":
-        go(0);
-        break;
-      case "End":
-        go(lines.length - 1);
-        break;
-      case "Enter":
-        if (line) onSelect(line.id);
-        break;
-      case "ArrowRight":
-        if (line?.isOpen === false) onToggle(line);
-        else go(at + 1);
-        break;
-      case "ArrowLeft":
-        if (line?.isOpen) onToggle(line);
-        else go(parentOf(lines, at));
-        break;
-      default:
-        return;
-    }
-    event.preventDefault();
-  };
+  const line = lines[at];
+  const pageRows = Math.floor((box.current?.clientHeight ?? 400) / ROW_PX) - 2;
+  const onKeyDown = usePartKeys("In the waterfall", {
+    arrowdown: { does: "Next, previous", act: () => go(active === null ? 0 : at + 1) },
+    arrowup: { does: "Next, previous", act: () => go(at - 1) },
+    arrowright: {
+      does: "Expand, collapse; or to the next, to its step",
+      act: () => (line?.isOpen === false ? onToggle(line) : go(at + 1)),
+    },
+    arrowleft: {
+      does: "Expand, collapse; or to the next, to its step",
+      act: () => (line?.isOpen ? onToggle(line) : go(parentOf(lines, at))),
+    },
+    enter: { does: "Show the details", act: () => line && onSelect(line.id) },
+    pagedown: { does: "A page down, a page up", act: () => go(at + pageRows) },
+    pageup: { does: "A page down, a page up", act: () => go(at - pageRows) },
+    home: { does: "First, last", act: () => go(0) },
+    end: { does: "First, last", act: () => go(lines.length - 1) },
+  });
   const onPointerMove = (event: PointerEvent) => {
     const line = cursor.current;
     const track = line?.parentElement?.getBoundingClientRect();

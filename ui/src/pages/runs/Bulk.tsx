@@ -56,7 +56,14 @@ export function Bulk({ selected, onClear, isHotkeyOn, onBusy }: Props) {
     if (isDone) onClear();
   };
   const isOn = isHotkeyOn && selected.length > 0;
-  useKeys({ c: () => ask("cancel"), r: () => ask("rerun"), escape: onClear }, isOn);
+  useKeys(
+    {
+      c: { does: "Cancel what is selected", act: () => ask("cancel") },
+      r: { does: "Rerun what is selected", act: () => ask("rerun") },
+      escape: { does: "Select nothing", act: onClear },
+    },
+    isOn,
+  );
   return (
     <>
       {selected.length > 0 && (

@@ -17,7 +17,11 @@ type Props = {
 
 /** The statuses with their counts; each is a switch. Open runs are counted as they are now, ended ones in the time shown. */
 export function StatusChips({ chosen, totals, span, onToggle, isHotkeyOn }: Props) {
-  useKeys(Object.fromEntries(STATUSES.map((status, at) => [String(at + 1), () => onToggle(status)])), isHotkeyOn);
+  const does = `Filter by status, from ${STATUSES[0]} to ${STATUSES.at(-1)}`;
+  useKeys(
+    Object.fromEntries(STATUSES.map((status, at) => [String(at + 1), { does, act: () => onToggle(status) }])),
+    isHotkeyOn,
+  );
   return (
     <fieldset className={s.chips}>
       <legend className="visually-hidden">Status</legend>

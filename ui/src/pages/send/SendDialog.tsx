@@ -1,7 +1,7 @@
 import { lazy, Suspense, useState } from "react";
 import { Dialog } from "~/parts/Dialog";
 import { Skeleton } from "~/parts/ErrorState";
-import { useKeys } from "~/parts/useKeys";
+import { EVERYWHERE, useKeys } from "~/parts/useKeys";
 import type { Language } from "./search";
 
 const SendForm = lazy(() => import("./SendForm").then((module) => ({ default: module.SendForm })));
@@ -11,7 +11,7 @@ type Props = { isOpen: boolean; open: () => void; close: () => void };
 /** Sending an event from anywhere: the key is bound here, as long as the frame is shown. */
 export function SendDialog({ isOpen, open, close }: Props) {
   const [language, setLanguage] = useState<Language>("python");
-  useKeys({ s: open }, !isOpen);
+  useKeys({ s: { does: "Send an event", act: open } }, !isOpen, EVERYWHERE);
   return (
     <Dialog title="Send an event" isOpen={isOpen} onClose={close} isWide>
       <Suspense fallback={<Skeleton lines={8} />}>

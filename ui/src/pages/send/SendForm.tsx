@@ -10,6 +10,7 @@ import { CopyButton } from "~/parts/CopyButton";
 import { CodeEditor } from "~/parts/code/CodeEditor";
 import { EditorFrame } from "~/parts/code/EditorFrame";
 import { Tabs } from "~/parts/Tabs";
+import { useKeys } from "~/parts/useKeys";
 import { codeOf, LANGUAGE_NAMES } from "./code";
 import { EventNames } from "./EventNames";
 import { type EventToSend, readPayload } from "./payload";
@@ -74,6 +75,7 @@ export function SendForm({ event, name, language, changeLanguage, onLeave }: Pro
     setProblem(found ?? "");
     if (events && !send.isPending) send.mutate(events);
   };
+  useKeys({ "mod+enter": { does: "Send what is in the editor", act: () => submit(text) } });
   const change = (next: string) => {
     setText(next);
     if (problem) setProblem(readPayload(next).problem ?? "");
@@ -85,16 +87,7 @@ export function SendForm({ event, name, language, changeLanguage, onLeave }: Pro
       <EventNames query={names} choose={(one) => begin(eventOf(one))} />
       <div className={s.write}>
         <EditorFrame>
-          {chosen && (
-            <CodeEditor
-              key={chosen.round}
-              initial={chosen.text}
-              label="Event"
-              onChange={change}
-              onSubmit={submit}
-              isWrapped
-            />
-          )}
+          {chosen && <CodeEditor key={chosen.round} initial={chosen.text} label="Event" onChange={change} isWrapped />}
         </EditorFrame>
         <div className={s.bar}>
           <p className={s.hint}>One event, or a list of several: [{"{…}, {…}"}]</p>

@@ -11,8 +11,6 @@ export type EditorProps = {
   label: string;
   language?: "json" | "plain";
   onChange?: (text: string) => void;
-  /** Cmd or Ctrl with Enter. */
-  onSubmit?: (text: string) => void;
   isReadOnly?: boolean;
   isWrapped?: boolean;
 };

@@ -4,7 +4,7 @@ import { json, jsonParseLinter } from "@codemirror/lang-json";
 import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { linter } from "@codemirror/lint";
 import { searchKeymap } from "@codemirror/search";
-import { EditorState, type Extension, Prec } from "@codemirror/state";
+import { EditorState, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
@@ -26,6 +26,9 @@ const look = EditorView.theme({
   ".cm-tooltip": { backgroundColor: "var(--raised)", border: "1px solid var(--border)" },
 });
 
+// That key is the page's: it sends what is written.
+const WITHOUT_SUBMIT = defaultKeymap.filter(({ key }) => key !== "Mod-Enter");
+
 const colours = HighlightStyle.define([
   { tag: tags.propertyName, color: "var(--code-key)" },
   { tag: tags.string, color: "var(--code-string)" },
@@ -43,10 +46,6 @@ export default function Editor({ initial, label, language = "json", isReadOnly =
   useEffect(() => {
     if (!place.current) return;
     const { initial, label, language, isReadOnly, isWrapped } = first.current;
-    const submit = (view: EditorView) => {
-      latest.current.onSubmit?.(view.state.doc.toString());
-      return Boolean(latest.current.onSubmit);
-    };
     const extensions: Extension[] = [
       EditorView.cspNonce.of(nonce),
       look,
@@ -55,8 +54,7 @@ export default function Editor({ initial, label, language = "json", isReadOnly =
       foldGutter(),
       bracketMatching(),
       drawSelection(),
-      Prec.highest(keymap.of([{ key: "Mod-Enter", run: submit }])),
-      keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, ...foldKeymap]),
+      keymap.of([...closeBracketsKeymap, ...WITHOUT_SUBMIT, ...historyKeymap, ...searchKeymap, ...foldKeymap]),
       EditorView.contentAttributes.of({ "aria-label": label, role: "textbox", "aria-multiline": "true" }),
     ];
     if (isWrapped) extensions.push(EditorView.lineWrapping);
