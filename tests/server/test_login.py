@@ -234,6 +234,15 @@ async def test_a_dev_server_has_no_login(world: World) -> None:
     assert "no login" in await world.refused(409, "no_login", "POST", "/api/session", json={"password": PASSWORD})
 
 
+@pytest.mark.parametrize("other", ['prefs={"dark": 1}', "note=a b", 'x="never closed', "name=é", "a=[1, 2]"])
+async def test_cookies_of_other_programs_on_this_host_log_nobody_out(site: World, other: str) -> None:
+    await set_up(site)
+    token = (await log_in(site)).cookies["stepwell"]
+
+    for cookies in (f"{other}; stepwell={token}", f"stepwell={token}; {other}"):
+        assert (await site.client.get("/api/runs", headers={b"Cookie": cookies.encode()})).status_code == 200
+
+
 # -- attempts ---------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +266,36 @@ async def test_attempts_of_all_addresses_are_limited(site: World) -> None:
         assert (await log_in(site, "wrong", **{"X-Forwarded-For": f"198.51.100.{number}"})).status_code == 401
 
     assert (await log_in(site, **{"X-Forwarded-For": "203.0.113.1"})).status_code == 429
+
+
+@pytest.mark.parametrize("form", ["2001:db8:1:2::{:x}", "2001:db8:1:2:{:x}::1%eth0", "::ffff:198.51.100.7"])
+async def test_all_addresses_of_a_network_of_ipv6_are_one(site: World, form: str) -> None:
+    await set_up(site)
+    for number in range(LOGINS_PER_ADDRESS_MAX):
+        assert (await log_in(site, "wrong", **{"X-Forwarded-For": form.format(number + 1)})).status_code == 401
+
+    assert (await log_in(site, **{"X-Forwarded-For": form.format(99)})).status_code == 429
+    assert (await log_in(site, **{"X-Forwarded-For": "2001:db8:1:3::1"})).status_code == 200
+
+
+async def test_refused_attempts_ask_the_database_for_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(site)
+    for _ in range(LOGINS_PER_ADDRESS_MAX):
+        await log_in(site, "wrong password")
+    reads = 0
+    load = site.engine.store.load_credentials
+
+    async def counted() -> Any:
+        nonlocal reads
+        reads += 1
+        return await load()
+
+    monkeypatch.setattr(site.engine.store, "load_credentials", counted)
+
+    answers = [await log_in(site) for _ in range(20)]
+
+    assert {answer.status_code for answer in answers} == {429}
+    assert reads == 0
 
 
 async def test_logging_in_often_is_no_attack(site: World) -> None:
@@ -364,7 +403,7 @@ async def test_an_unknown_token_cannot_be_revoked(production: World, id: str) ->
     await production.refused(404, "token_not_found", "DELETE", f"/api/tokens/{id}")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 101])
+@pytest.mark.parametrize("name", ["", "x" * 101, "c\0i", "\x1b[31mci", "two\nlines"])
 async def test_a_token_has_a_name(production: World, name: str) -> None:
     await production.refused(400, "invalid_body", "POST", "/api/tokens", json={"name": name})
 

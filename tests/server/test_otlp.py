@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from typing import Any
 
 import httpx2
@@ -218,3 +219,38 @@ async def test_exports_need_the_signing_key(production: World) -> None:
 
 async def test_the_spans_of_no_run_are_not_found(world: World) -> None:
     await world.refused(404, "run_not_found", "GET", f"/api/runs/{UNKNOWN}/spans")
+
+
+def exported(trace: str, *spans: dict[str, Any]) -> bytes:
+    """Return spans of one trace as JSON has them."""
+    items = [
+        {"traceId": trace, "name": "x", "startTimeUnixNano": "1", "endTimeUnixNano": "2", **span} for span in spans
+    ]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": items}]}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "reference", ["[" * 100_000, '{"a":' * 60_000, "%ff%00", '{"run_id": 1, "span_id": 2}', "null"]
+)
+async def test_a_reference_that_says_nothing_is_passed_over(world: World, reference: str) -> None:
+    attribute = {"key": "inngest.traceref", "value": {"stringValue": reference}}
+
+    answer = await post(world, "/v1/traces", exported("1" * 32, {"spanId": "1" * 16, "attributes": [attribute]}), JSON)
+
+    assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
+
+
+@pytest.mark.parametrize("is_ring", [True, False])
+async def test_a_long_chain_of_spans_holds_nothing_up(world: World, is_ring: bool) -> None:
+    run_id, _ = await called(world)
+    number = 8_000
+    names = [f"{at:016x}" for at in range(1, number + 1)]
+    chain = [{"spanId": name, "parentSpanId": names[at - 1]} for at, name in enumerate(names) if at or is_ring]
+    await post(world, "/v1/traces", exported(trace_id(run_id), *chain), JSON)
+
+    began = time.monotonic()
+    shown = await spans(world, run_id)
+
+    assert time.monotonic() - began < 2
+    assert len(shown) == len(chain)
+    assert {span["attempt_id"] for span in shown} == {None}

@@ -13,6 +13,7 @@ import uvicorn
 
 from stepwell.limits import STREAM_ITEMS_MAX, STREAMS_MAX
 from stepwell.protocol.ids import RunId
+from stepwell.server.access import Access
 from stepwell.server.live.changes import Topics
 from stepwell.server.main import make_app
 from tests.server.world import API_TOKEN, World
@@ -177,7 +178,7 @@ async def test_topics_are_told_apart(world: World) -> None:
     assert heard.data == {"runs": [], "events": [], "functions": True, "logs": [], "is_partial": False}
 
 
-@pytest.mark.parametrize("query", ["", "topics=", "topics=nope", "topics=runs&page=2"])
+@pytest.mark.parametrize("query", ["", "topics=", "topics=nope", "topics=runs&page=2", "topics=run:x", "topics=logs:"])
 async def test_what_a_stream_cannot_be_of_is_refused(world: World, query: str) -> None:
     await world.refused(400, "invalid_query", "GET", f"/api/stream?{query}")
 
@@ -231,8 +232,7 @@ async def test_streams_end_when_the_server_stops(world: World) -> None:
         await world.refused(503, "stopping", "GET", "/api/stream?topics=runs")
 
 
-async def test_a_stream_ends_after_its_session(production: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.server.api.stream.STREAM_CHECKED_S", 0.0)
+async def test_a_stream_tells_nothing_more_after_its_session(production: World) -> None:
     access = production.context.access
     link = await access.make_setup_link()
     assert link is not None
@@ -245,9 +245,29 @@ async def test_a_stream_ends_after_its_session(production: World, monkeypatch: p
         await access.log_out(token)
         production.context.hub.functions_changed()
 
-        assert await page.next() is not None
         assert await page.next() is None
         assert (await served.page("topics=functions", Cookie=f"stepwell={token}")).status == 401
+
+
+async def test_a_stream_ends_soon_when_another_replica_revokes_its_token(
+    production: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.server.api.stream.STREAM_CHECKED_S", 0.0)
+    monkeypatch.setattr("stepwell.server.access.CREDENTIALS_KEPT_S", 0.0)
+    monkeypatch.setattr("stepwell.server.access.CREDENTIALS_UNKNOWN_S", 0.0)
+    there = Access(production.engine.store, production.engine.clock)
+    made = await there.make_token(production.engine.ids(), "ci")
+    assert made is not None
+    token, secret = made
+    async with serving(production) as served:
+        page = await served.page("topics=functions", Authorization=f"Bearer {secret}")
+        await page.next()
+        production.context.hub.functions_changed()
+        assert await page.next() is not None
+        await there.revoke_token(token.id)
+        production.context.hub.functions_changed()
+
+        assert await page.next() is None
 
 
 async def test_a_page_that_does_not_read_costs_no_memory_and_reads_everything_again(

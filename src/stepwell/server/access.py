@@ -58,7 +58,8 @@ class Access:
         self._reading = asyncio.Lock()
         self._known: Credentials | None = None
         self._read_s = 0.0
-        self._change_count = 0
+        self.change_count = 0
+        """How often something of this changed here."""
 
     # -- set-up -------------------------------------------------------------------------------------------------
 
@@ -102,10 +103,11 @@ class Access:
 
     async def log_in(self, password: str, address: str) -> str:
         """Return the token of a new session. Raises ``ApiError``: 401, 409 without an account, 429 after failures."""
+        self._attempts.begin(address)  # first: what guesses cost the database would be waited for by all who are in
         kept = (await self._credentials(0.0)).password
         if kept is None:
+            self._attempts.succeeded(address)
             raise ApiError(409, "needs_setup", "there is no account yet: open the set-up link that the server printed")
-        self._attempts.begin(address)
         async with self._hashing:
             is_right = await asyncio.to_thread(is_password, password[:PASSWORD_CHARS_MAX], kept)
         if not is_right:
@@ -200,17 +202,17 @@ class Access:
         """Return what was read at most ``age_s`` ago."""
         async with self._reading:
             if self._known is None or self._clock.elapsed() - self._read_s >= age_s:
-                change_count, self._read_s = self._change_count, self._clock.elapsed()
+                change_count, self._read_s = self.change_count, self._clock.elapsed()
                 read = await self._store.load_credentials()
                 # What was revoked while this read must not come back.
-                self._known = read if change_count == self._change_count else None
+                self._known = read if change_count == self.change_count else None
                 return read
             return self._known
 
     def _forget(self) -> None:
         """Read anew next time: something has changed."""
         self._known = None
-        self._change_count += 1
+        self.change_count += 1
 
 
 async def reset_account(store: Store, *, now: int) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from stepwell.limits import SESSION_MS
@@ -56,12 +56,10 @@ def host_name(host: str) -> str:
 def session_token(scope: Scope) -> str | None:
     """Return the token in a request's cookie. What came in the clear is no cookie of an https page."""
     for header in headers_of(scope, b"cookie"):
-        try:
-            morsel = SimpleCookie(header).get(_name(scope))
-        except CookieError:
-            continue
-        if morsel is not None and morsel.value:
-            return morsel.value
+        # Not the standard library's parser, which gives up all cookies where another program's has a space in it.
+        token = cookie_parser(header).get(_name(scope))
+        if token:
+            return token
     return None
 
 
@@ -73,7 +71,10 @@ def session_cookie(token: str | None, scope: Scope) -> str:
 
 
 def client_address(scope: Scope) -> str:
-    """Return whom attempts are counted for: behind a proxy that is near, whom the proxy names last."""
+    """Return whom attempts are counted for: behind a proxy that is near, whom the proxy names last.
+
+    Of IPv6 it is the network: whoever has one address there has 2^64 of them.
+    """
     client = scope.get("client")
     address: str = client[0] if client else ""
     forwarded = headers_of(scope, b"x-forwarded-for")
@@ -81,7 +82,16 @@ def client_address(scope: Scope) -> str:
         is_near = ipaddress.ip_address(address).is_private
     except ValueError:
         is_near = False
-    return forwarded[-1].rpartition(",")[2].strip()[:64] if is_near and forwarded else address
+    return _network(forwarded[-1].rpartition(",")[2].strip()[:64] if is_near and forwarded else address)
+
+
+def _network(address: str) -> str:
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped
+    return str(mapped if mapped is not None else ipaddress.IPv6Network((found, 64), strict=False))
 
 
 def _name(scope: Scope) -> str:

@@ -217,7 +217,7 @@ def _place(trace_id: str, attributes: Mapping[str, Any]) -> _Place | None:
         told = json.loads(unquote(str(attributes.get(_TRACE_REF, ""))))
         if is_ulid(told["run_id"]) and re.fullmatch(r"[0-9a-f]{16}", told["span_id"]):
             return _Place(RunId(told["run_id"]), SpanId(told["span_id"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         pass  # a reference of another server's
     run_id = run_of(trace_id)
     return _Place(run_id) if run_id is not None else None

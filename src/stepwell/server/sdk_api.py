@@ -6,6 +6,7 @@ Errors have the protocol's shape here: ``{"error", "data", "status"}``.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final, TypeAlias
@@ -164,9 +165,7 @@ async def _cancel(context: Context, id: str) -> None:
 async def list_events(context: Context, request: Request) -> Response:
     """List events, newest first; those that the server sends by their names only."""
     query = request.query_params
-    text = query.get("limit") or str(PAGE_ROWS)
-    if not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_ROWS_MAX:
-        raise ApiError(400, "invalid_query", f"limit must be 1 to {PAGE_ROWS_MAX}")
+    limit = _limit(query.get("limit") or str(PAGE_ROWS))
     name = query.get("name") or None
     if name is not None and "\0" in name:
         raise ApiError(400, "invalid_query", "no event's name has the character U+0000")
@@ -178,10 +177,16 @@ async def list_events(context: Context, request: Request) -> Response:
             received_from=read_instant(query.get("received_after") or None, "received_after"),
             received_until=read_instant(query.get("received_before") or None, "received_before"),
             before=read_cursor(query.get("cursor") or None),
-            limit=int(text),
+            limit=limit,
         )
     )
     return _enveloped([_event(context, event) for event in events])
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_ROWS_MAX:
+        raise ApiError(400, "invalid_query", f"limit must be 1 to {PAGE_ROWS_MAX}, not {text[:20]!r}")
+    return int(text)
 
 
 async def get_event(context: Context, request: Request) -> Response:

@@ -194,17 +194,19 @@ async def list_spans(call: Call[Nothing, Nothing]) -> SpanList:
 
 def attempts_of(run_id: RunId, spans: Sequence[Span], attempts: Sequence[AttemptId]) -> dict[SpanId, AttemptId]:
     """Return the attempt that each span is a part of: it, or what it is a part of, has the call as its parent."""
-    found: dict[SpanId, AttemptId] = {call_span(run_id, id): id for id in attempts}
+    calls: dict[SpanId, AttemptId] = {call_span(run_id, id): id for id in attempts}
     parents = {span.id: span.parent_id for span in spans}
+    found: dict[SpanId, AttemptId | None] = {}
     for id in parents:
         way: list[SpanId] = []
         at: SpanId | None = id
-        while at is not None and at not in found and at in parents and len(way) <= len(parents):
+        while at is not None and at not in calls and at not in found and at in parents:
+            found[at] = None  # so that no span is gone through twice, not even one that is a part of itself
             way.append(at)
             at = parents[at]
-        if at is not None and at in found:
-            found.update(dict.fromkeys(way, found[at]))
-    return found
+        if at is not None:
+            found.update(dict.fromkeys(way, calls.get(at) or found.get(at)))
+    return calls | {id: attempt for id, attempt in found.items() if attempt is not None}
 
 
 def _span_view(span: Span, attempt_id: AttemptId | None, known: Collection[SpanId]) -> SpanView:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from stepwell.limits import PAGE_ROWS_MAX
+from stepwell.limits import INSTANT_MAX, PAGE_ROWS_MAX
 from stepwell.protocol.duration import parse_time
 from stepwell.server.context import ApiError
 
@@ -33,7 +33,10 @@ def read_cursor(text: str | None) -> str | None:
 
 
 def read_instant(text: str | None, name: str) -> int | None:
-    """Read a filter's time to Unix ms. Raises ``ApiError`` 400 when it isn't one."""
+    """Read a filter's time to Unix ms; one before or after all that can be is the first or the last.
+
+    Raises ``ApiError`` 400 when it isn't one.
+    """
     if text is None:
         return None
     # A "+" of an offset that wasn't escaped arrives as a space.
@@ -42,4 +45,4 @@ def read_instant(text: str | None, name: str) -> int | None:
         raise ApiError(
             400, "invalid_query", f"not an RFC 3339 time such as 2026-11-24T12:00:00Z: {text[:100]!r}", path=f"$.{name}"
         )
-    return at
+    return max(0, min(at, INSTANT_MAX))

@@ -86,7 +86,8 @@ class TokenList(msgspec.Struct, frozen=True):
 class TokenName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a token is for."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=API_TOKEN_NAME_CHARS_MAX)]
+    name: Annotated[str, msgspec.Meta(max_length=API_TOKEN_NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    """No control characters: it is shown on terminals, too."""
 
 
 class Revoked(msgspec.Struct, frozen=True):

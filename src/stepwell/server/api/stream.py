@@ -15,6 +15,7 @@ from stepwell.errors import StoreError, UsageError
 from stepwell.limits import STREAM_CHECKED_S, STREAM_COMMENT_S, STREAMS_MAX
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.logs import LogLineView, line_view
+from stepwell.server.api.page import is_ulid
 from stepwell.server.auth import is_still_authenticated
 from stepwell.server.context import ApiError, Context
 from stepwell.server.live.changes import Topics, read_topics
@@ -85,6 +86,10 @@ async def stream_changes(call: Call[StreamQuery, Nothing]) -> Response:
         topics = read_topics(call.query.topics)
     except UsageError as error:
         raise ApiError(400, "invalid_query", str(error), path="$.topics") from None
+    # Other replicas are told of them, in notifications that have room for so many ids and for nothing longer.
+    bad = [id for id in topics.run_ids | topics.log_run_ids if not is_ulid(id)]
+    if bad:
+        raise ApiError(400, "invalid_query", f"not the id of a run: {bad[0][:100]!r}", path="$.topics")
     if hub.is_closed:
         raise ApiError(503, "stopping", "the server is stopping: connect again in a moment")
     if hub.is_full:
@@ -113,8 +118,8 @@ class EventStream(Response):
 
     async def _messages(self, scope: Scope) -> AsyncGenerator[bytes]:
         page = self._context.hub.join(self._topics, self._cursor or None)
-        now = asyncio.get_running_loop().time
-        checked_at = now()
+        now, access = asyncio.get_running_loop().time, self._context.access
+        checked = (now(), access.change_count)
         try:
             yield f"retry: {_RETRY_MS}\n".encode() + _message("hello", page.cursor, Hello(page.cursor))
             while True:
@@ -124,15 +129,16 @@ class EventStream(Response):
                         heard = await page.next()
                         if heard is None:
                             return
+                # Before anything is told: what was revoked here ends at once, what was revoked elsewhere soon.
+                if now() - checked[0] >= STREAM_CHECKED_S or access.change_count != checked[1]:
+                    checked = (now(), access.change_count)
+                    if not await _may_listen(scope):
+                        return
                 if heard is None:
                     yield _COMMENT
                 else:
                     heard.text = heard.text or self._text(heard)
                     yield heard.text
-                if now() - checked_at >= STREAM_CHECKED_S:
-                    checked_at = now()
-                    if not await _may_listen(scope):
-                        return
         finally:
             page.leave()
 
