@@ -118,7 +118,7 @@ async def test_what_an_app_answered_is_kept_until_there_is_room(place: Place) ->
             assert site.engine.unready() is not None
             detail = await site.store.load_run(run)
             assert detail is not None
-            assert detail.run.status is RunStatus.QUEUED
+            assert detail.run.status is RunStatus.RUNNING
 
             await asyncio.to_thread(place.free)
             await site.ended(run)

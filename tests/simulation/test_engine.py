@@ -251,7 +251,7 @@ def test_a_slow_app_does_not_delay_another(play) -> None:
 
         statuses = [run.status for run in await bench.store.list_runs(RunFilter(DEV, limit=100))]
         assert statuses.count(RunStatus.COMPLETED) == 10
-        assert statuses.count(RunStatus.QUEUED) == 10
+        assert (statuses.count(RunStatus.RUNNING), statuses.count(RunStatus.QUEUED)) == (2, 8)
         await asyncio.sleep(6_000)
         assert bench.engine._slots.used == 0
 
@@ -276,7 +276,7 @@ def test_what_was_refused_by_the_disk_is_tried_until_it_is_taken(play) -> None:
         await asyncio.sleep(60)
         with pytest.raises(StoreError):
             await bench.run_of(2)
-        assert await bench.status(run_id) is RunStatus.QUEUED
+        assert await bench.status(run_id) is RunStatus.RUNNING
         is_full = False
         await asyncio.sleep(60)
 

@@ -115,7 +115,7 @@ async def test_a_seeded_event_that_is_sent_again_starts_nothing_again(worker: Wo
     assert isinstance(second, Result)
     assert (first.duplicate, second.duplicate) == (frozenset(), {event.id})
     assert (len(first.leased), len(second.leased)) == (1, 0)
-    assert await statuses(worker) == ["queued"]
+    assert await statuses(worker) == ["running"]
 
 
 async def test_a_seeded_event_twice_in_one_request_counts_once(worker: Worker) -> None:
@@ -124,7 +124,7 @@ async def test_a_seeded_event_twice_in_one_request_counts_once(worker: Worker) -
     result, _ = await worker.ingest(event, event, is_leased=True)
 
     assert result.duplicate == {event.id}
-    assert await statuses(worker) == ["queued"]
+    assert await statuses(worker) == ["running"]
 
 
 async def test_of_a_batch_that_is_sent_again_only_the_new_events_start(worker: Worker) -> None:
@@ -167,7 +167,7 @@ async def test_of_two_events_with_one_id_in_one_transaction_one_starts(worker: W
     found = [result for result in results if isinstance(result, Result)]
     assert sum(len(result.leased) for result in found) == 1
     assert sum(len(result.skipped) for result in found) == 2
-    assert sorted(await statuses(worker)) == ["queued", "skipped", "skipped"]
+    assert sorted(await statuses(worker)) == ["running", "skipped", "skipped"]
 
 
 @pytest.mark.parametrize(("after_ms", "status"), [(EVENT_ID_WINDOW_MS - 1, "skipped"), (EVENT_ID_WINDOW_MS, "queued")])
@@ -215,7 +215,7 @@ async def test_a_run_that_is_started_again_for_a_stored_event_is_not_skipped(wor
 
     assert result.leased == {(again.runs[0].id, again.jobs[0].id)}
     assert result.duplicate == frozenset()
-    assert await statuses(worker) == ["queued", "queued"]
+    assert await statuses(worker) == ["running", "queued"]
 
 
 # -- atomicity ------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ async def busy(worker: Worker) -> Worker:
         worker.now = T0 + number * 1_000
         event = event_of(number, "a" if number < 7 else "b", ts=worker.now, id="same" if number in (5, 6) else None)
         event = msgspec.structs.replace(event, id=event_at(number))
-        _, [intake] = await worker.ingest(event, is_leased=True)
+        _, [intake] = await worker.ingest(event, is_leased=number < 5)
         run, job = intake.runs[0], intake.jobs[0]
         if number == 1:
             await worker.reply(run.id, job, result())

@@ -89,7 +89,6 @@ async def test_a_run_that_is_not_there_stands_nowhere(worker: Worker) -> None:
     [
         ("standing_waits", r"SEARCH wait USING PRIMARY KEY \(run_id=\?\)"),
         ("standing_failures", r"SEARCH attempt USING PRIMARY KEY \(run_id=\?\)"),
-        ("standing_children", r"SEARCH run USING INDEX run_parent \(parent_run_id=\?\)"),
         ("standing_before", r"SEARCH job USING (COVERING )?INDEX job_due \(partition=\? AND due_at<\?\)"),
         ("standing_users", r"SEARCH slot USING PRIMARY KEY \(key=\?\)"),
     ],

@@ -17,6 +17,7 @@ from stepwell.limits import (
     RUNS_COUNTED_MAX,
 )
 from stepwell.protocol.ids import EnvironmentId, FunctionId, ulid_ms
+from stepwell.store.begun import STATUS_OF_MANY
 from stepwell.store.found import EndedCount, EndedRun, FunctionCount, NamedEvent, RunCounts, RunFilter
 from stepwell.store.lists import brief_runs, find_runs
 from stepwell.store.read import Reading, Text
@@ -42,7 +43,7 @@ def count_runs(
         (start, bucket_ms, environment, max(start, counted_from or start), end, *values),
     )
     unfinished = yield Text(
-        "select found.status, count(*) from (select status from run"  # noqa: S608 - fixed pieces
+        f"select found.status, count(*) from (select {STATUS_OF_MANY} as status from run"  # noqa: S608 - fixed pieces
         f" where environment = ? and ended_at is null{among} limit {OPEN_COUNTED_MAX:d}) as found group by found.status",
         (environment, *values),
     )

@@ -7,13 +7,12 @@ the page says how far the search has got, and the next one goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final, NamedTuple, TypeAlias
 
 from stepwell.engine.core.model import UNFINISHED, Event, GatherKind, Run, RunStatus
 from stepwell.limits import (
     CAUSED_SHOWN_MAX,
-    ERROR_SHOWN_BYTES_MAX,
     EVENTS_SCANNED_MAX,
     MINUTE_MS,
     RARE_EVENTS_MAX,
@@ -21,6 +20,7 @@ from stepwell.limits import (
     WHERE_BYTES_MAX,
 )
 from stepwell.protocol.ids import EventId, FunctionId, RunId, first_ulid
+from stepwell.store.begun import BRIEF_COLUMNS, SHOWN_COLUMNS, STATUS, in_status
 from stepwell.store.found import (
     CausedRun,
     EventFilter,
@@ -32,7 +32,7 @@ from stepwell.store.found import (
 )
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
-from stepwell.store.rows import EVENT_COLUMNS, RUN_COLUMNS, read_event, read_run
+from stepwell.store.rows import EVENT_COLUMNS, read_event, read_run
 
 Value: TypeAlias = str | int | bytes
 
@@ -40,10 +40,6 @@ _FUNCTIONS_MERGED_MAX: Final = 20  # streams of one list; of more functions, run
 _ID_SKEW_MS: Final = MINUTE_MS  # between the time in an id and the time of its row, of different clocks
 _EVENT_ID_SKEW_MS: Final = 10 * MINUTE_MS  # likewise: a sender that tries again keeps the id that it chose
 _EVENT_BRIEF_COLUMNS: Final = EVENT_COLUMNS.replace("body, original", "substr(body, 1, 0), null")
-BRIEF_COLUMNS: Final = RUN_COLUMNS.replace(
-    " output,", f" case when status = 'failed' then substr(output, 1, {ERROR_SHOWN_BYTES_MAX}) end,"
-)
-"""Of a run without payloads, but the beginning of what a failed one failed with."""
 # A database takes an index of one status only when the status is written out.
 _RARE: Final = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED)
 
@@ -78,7 +74,7 @@ class _Stream(NamedTuple):
 def list_runs(which: RunFilter) -> Reading[list[Run]]:
     """Return a page of runs, newest first, as they are."""
     ids, _ = yield from _run_ids(which)
-    return (yield from _runs(ids, RUN_COLUMNS))
+    return (yield from _runs(ids, SHOWN_COLUMNS))
 
 
 def find_runs(which: RunFilter) -> Reading[FoundRuns]:
@@ -176,7 +172,7 @@ def _streams(which: RunFilter, of_event: Term | None, named: Term | None) -> Ite
     else:
         for status in _RARE:
             if status in statuses:
-                yield _Stream("run", (_in_status([status]), environment), _given(of_functions, *rest))
+                yield _Stream("run", (_in_status({status}), environment), _given(of_functions, *rest))
         if statuses & UNFINISHED:
             yield _Stream(
                 "job",
@@ -200,10 +196,8 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _in_status(statuses: Iterable[RunStatus]) -> Term:
-    """Return the condition for statuses, written out: only so does a database take an index that holds one."""
-    words = sorted(f"'{status.value}'" for status in statuses)
-    return Term(f"run.status = {words[0]}" if len(words) == 1 else f"run.status in ({', '.join(words)})")
+def _in_status(statuses: Set[RunStatus]) -> Term:
+    return Term(in_status(statuses))
 
 
 def _queued(which: RunFilter) -> Iterator[Term]:
@@ -326,8 +320,8 @@ def _caused(ids: Sequence[EventId]) -> Reading[dict[EventId, list[CausedRun]]]:
     rows = yield Text(
         "select event_id, id, function_id, status from ("  # noqa: S608 - fixed pieces
         "select caused.*, row_number() over (partition by caused.event_id order by caused.id) as place from ("
-        f"select event_id, id, function_id, status from run where event_id in ({_marks(ids)})"
-        " union select gathered.event_id, run.id, run.function_id, run.status from gathered"
+        f"select event_id, id, function_id, {STATUS} as status from run where event_id in ({_marks(ids)})"
+        f" union select gathered.event_id, run.id, run.function_id, {STATUS} from gathered"
         f" join run on run.id = gathered.run_id where gathered.event_id in ({_marks(ids)})"
         f") as caused) as placed where place <= {CAUSED_SHOWN_MAX:d} order by event_id, id",
         (*ids, *ids),

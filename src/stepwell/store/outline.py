@@ -12,8 +12,8 @@ from stepwell.engine.core.sent import sent_ids
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ids import EventId, FunctionId, RunId, StepId
 from stepwell.protocol.ops import OpCode
+from stepwell.store.begun import BRIEF_COLUMNS, STATUS
 from stepwell.store.found import EndedWait, EventLinks, Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
-from stepwell.store.lists import BRIEF_COLUMNS
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text, load_event
 from stepwell.store.rows import read_attempt, read_job, read_run, read_step
@@ -90,7 +90,8 @@ def load_relatives(id: RunId) -> Reading[Relatives]:
         (id,),
     )
     children = yield Text(
-        "select id, function_id, status, parent_step_id from run where parent_run_id = ? order by id limit ?",
+        f"select id, function_id, {STATUS}, parent_step_id from run where parent_run_id = ?"  # noqa: S608
+        " order by id limit ?",
         (id, LINKS_MAX),
     )
     parent: Relative | None = None

@@ -32,6 +32,7 @@ from stepwell.limits import (
     SPANS_PER_RUN_MAX,
 )
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, ReplicaId, RunId
+from stepwell.store.begun import SHOWN_COLUMNS
 from stepwell.store.found import (
     Aftermath,
     Aged,
@@ -47,7 +48,6 @@ from stepwell.store.found import (
 from stepwell.store.query import Statement
 from stepwell.store.rows import (
     EVENT_COLUMNS,
-    RUN_COLUMNS,
     Row,
     read_app,
     read_attempt,
@@ -75,7 +75,6 @@ Reading: TypeAlias = Generator[Statement | Text, Sequence[Row], T]
 
 _USERS_SHOWN: Final = 6  # of a key: five, and the run itself
 _EVENT_FIELDS: Final = ", ".join(f"event.{column.strip()}" for column in EVENT_COLUMNS.split(","))
-_RUN_FIELDS: Final = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
 
 
 def load_functions(environment: EnvironmentId) -> Reading[tuple[int, list[Function]]]:
@@ -199,7 +198,7 @@ def event_names(ids: Sequence[EventId]) -> Reading[dict[EventId, str]]:
 
 def find_run(id: RunId) -> Reading[Run | None]:
     """Return a run alone."""
-    rows = yield Text(f"select {RUN_COLUMNS} from run where id = ?", (id,))  # noqa: S608
+    rows = yield Text(f"select {SHOWN_COLUMNS} from run where id = ?", (id,))  # noqa: S608 - fixed pieces
     return read_run(rows[0]) if rows else None
 
 
@@ -225,12 +224,16 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
 def load_aftermath(id: EventId, limit: int) -> Reading[Aftermath]:
     """Return what became of an event."""
     rows = yield Text(
-        f"select {RUN_COLUMNS} from run where event_id = ? order by id limit {limit:d}",  # noqa: S608
+        f"select {SHOWN_COLUMNS} from run where event_id = ? order by id limit {limit:d}",  # noqa: S608
         (id,),
     )
     which = {"event_id": id, "limit": limit}
     gatherings = yield Statement("gathering_of_event", parameters=which)
-    gathered = yield Statement("gathered_run_of_event", parameters=which)
+    gathered = yield Text(
+        f"select {SHOWN_COLUMNS} from gathered join run on run.id = gathered.run_id"  # noqa: S608 - fixed pieces
+        f" where gathered.event_id = ? order by run.id limit {limit:d}",
+        (id,),
+    )
     return Aftermath(
         runs=[read_run(row) for row in rows],
         gatherings=[read_gathering(row) for row in gatherings],
@@ -249,10 +252,12 @@ def load_standing(id: RunId, limitings: Callable[[str], Sequence[Limiting]], now
     jobs = [read_job(row) for row in found]
     if run.status.is_final or not jobs:
         return Standing(run, event.body)
-    some = {"run_id": id, "limit": PAGE_ROWS_MAX}
     waits = yield Statement("standing_waits", parameters={"run_id": id})
-    failures = yield Statement("standing_failures", parameters=some)
-    children = yield Statement("standing_children", parameters=some)
+    failures = yield Statement("standing_failures", parameters={"run_id": id, "limit": PAGE_ROWS_MAX})
+    children = yield Text(
+        f"select {SHOWN_COLUMNS} from run where parent_run_id = ? order by id desc limit ?",  # noqa: S608 - fixed pieces
+        (id, PAGE_ROWS_MAX),
+    )
     due = [job for job in jobs if job.owner is None and job.due_at <= now and job.kind.is_call][:PAGE_ROWS_MAX]
     before: dict[str, int] = {}
     used: dict[str, Used] = {}

@@ -143,14 +143,3 @@ join gathering on gathering.run_id = gathered.run_id
 where gathered.event_id = :event_id
 order by gathering.run_id
 limit :limit
-
--- name: gathered_run_of_event
--- Served by gathered_event: the runs of what an event was in.
-select run.id, run.environment, run.function_id, run.function_version, run.event_id, run.queued_at, run.status,
-  run.version, run.request_version, run.is_plan_forced, run.started_at, run.ended_at, run.output, run.reason,
-  run.original_run_id, run.partition, run.parent_run_id, run.parent_step_id, run.is_batch
-from gathered
-join run on run.id = gathered.run_id
-where gathered.event_id = :event_id
-order by run.id
-limit :limit

@@ -16,16 +16,6 @@ where run_id = :run_id
 order by ended_at desc, id desc
 limit :limit
 
--- name: standing_children
--- Served by run_parent.
-select id, environment, function_id, function_version, event_id, queued_at, status, version, request_version,
-  is_plan_forced, started_at, ended_at, output, reason, original_run_id, partition, parent_run_id, parent_step_id,
-  is_batch
-from run
-where parent_run_id = :run_id
-order by id desc
-limit :limit
-
 -- name: standing_before
 -- rows: id text, partition text, due_at bigint
 -- Served by job_due: how many jobs are before these in their lines, counted up to a limit.
