@@ -276,7 +276,7 @@ def test_what_was_refused_by_the_disk_is_tried_until_it_is_taken(play) -> None:
         await asyncio.sleep(60)
         with pytest.raises(StoreError):
             await bench.run_of(2)
-        assert await bench.status(run_id) is RunStatus.RUNNING
+        assert await bench.status(run_id) is RunStatus.QUEUED
         is_full = False
         await asyncio.sleep(60)
 
