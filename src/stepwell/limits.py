@@ -59,6 +59,7 @@ STEPS_PER_RUN_MAX: Final = 1_000  # the default of a setting
 STATE_BYTES_MAX: Final = 32 * MIB
 STEP_OUTPUT_BYTES_MAX: Final = 4 * MIB
 STEP_INPUT_BYTES_MAX: Final = 4 * MIB
+STEP_INPUT_KEPT_BYTES_MAX: Final = 64 * KIB  # to be shown: what is more isn't kept once the step has ended
 SIGNAL_NAME_CHARS_MAX: Final = 512  # a name is an index key
 USE_API_BYTES: Final = 4 * MIB  # larger state isn't sent in the call: the SDK fetches it (protocol 4.3)
 REPLY_BYTES_MAX: Final = 8 * MIB

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.engine.core.model import Reply
+from stepwell.engine.core.model import Exchange, Reply
 from stepwell.engine.transport import OutgoingCall
 from stepwell.protocol.ids import step_hash
 from stepwell.protocol.ops import Op
@@ -289,3 +289,64 @@ async def test_the_time_of_a_run_adds_up_whatever_is_shown_of_it(world: World) -
 
     assert found[0] == found[1] == found[2]
     assert found[0] == {"queued_ms": 0, "code_ms": 0, "waiting_ms": 0, "sleeping_ms": 7_200_000, "overhead_ms": 0}
+
+
+async def test_an_attempt_says_what_its_call_was(either: World) -> None:
+    await either.register("f", f={"retries": 1})
+    replies = iter([msgspec.structs.replace(error("503"), exchange=Exchange(500, 1_234, 56)), result("end")])
+    either.apps.answers["f"] = lambda _call: next(replies)
+    id = (await either.send("f.go"))["runs"][0]["id"]
+    await either.post("/api/skip", {"duration": "1h"})
+    await either.ended(id)
+
+    got = await timeline(either, id)
+
+    first, second = got["rows"]
+    assert first["http"] == {
+        "status": 500,
+        "request_id": f"{id}.{first['id']}",
+        "sent_bytes": 1_234,
+        "received_bytes": 56,
+    }
+    assert second["http"] is None
+
+
+async def test_a_row_says_what_its_step_was_given(either: World) -> None:
+    await either.register("f", f={"retries": 1})
+    push = step_hash("push")
+    opts = {"event": "paid", "timeout": "1h"}
+    wait = Op(id=step_hash("wait"), op="WaitForEvent", name="paid", display_name="wait", opts=opts)
+    failing = Op(id=push, op="StepError", name="push", opts={"input": [7]}, error={"name": "E", "message": "503"})
+    replies = iter(
+        [ops(failing), ops(msgspec.structs.replace(ran("push", 1), opts={"input": [8]})), ops(wait), result(1)]
+    )
+    either.apps.answers["f"] = lambda _call: next(replies)
+    id = (await either.send("f.go"))["runs"][0]["id"]
+    await either.quiet()
+
+    async def inputs() -> list[Any]:
+        rows = (await timeline(either, id))["rows"]
+        return [(await either.get(f"/api/runs/{id}/rows/{row['id']}"))["input"] for row in rows]
+
+    assert await inputs() == [[7], [7]]  # the attempt that failed, and the next
+    await either.post("/api/skip", {"duration": "1m"})
+    await either.quiet()
+    assert await inputs() == [[8], [8], None, opts]  # the discovery was given nothing
+    await either.send("paid")
+    await either.ended(id)
+    assert opts in await inputs()
+
+
+async def test_a_request_is_shown_without_its_key_while_it_waits(either: World) -> None:
+    await either.register("f", f={"retries": 1})
+    opts = {"url": "http://nobody.invalid/", "method": "GET", "headers": {"authorization": "Bearer top-secret-key"}}
+    fetch = Op(id=step_hash("get"), op="Gateway", name="get", opts=opts)
+    either.apps.answers["f"] = lambda call: result(1) if steps_done(call) else ops(fetch)
+    id = (await either.send("f.go"))["runs"][0]["id"]
+    await either.quiet()
+
+    rows = (await timeline(either, id))["rows"]
+    shown = [await either.get(f"/api/runs/{id}/rows/{row['id']}") for row in rows]
+
+    assert any(row["input"] and row["input"]["url"] == opts["url"] for row in shown)
+    assert "top-secret-key" not in str(shown)

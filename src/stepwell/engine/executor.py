@@ -368,7 +368,8 @@ class Executor:
         )
 
     def _refusing(self, job: Job, answered: Answered, function: Function, error: StoreError) -> Compute:
-        reply = server_error("not_stored", f"what the app answered can't be stored: {error}")
+        refused = server_error("not_stored", f"what the app answered can't be stored: {error}")
+        reply = msgspec.structs.replace(refused, exchange=answered.reply.exchange)
         return lambda state, policy: self._advance(state, job, answered._replace(reply=reply), function, policy)
 
     def _advance(self, state: RunState, job: Job, answered: Answered, function: Function, policy: Policy) -> Transition:
@@ -842,5 +843,6 @@ def _lost(state: RunState, job: Job, answered: Answered) -> Transition:
         started_at=answered.started_at,
         ended_at=answered.ended_at,
         outcome=Outcome.LOST,
+        exchange=answered.reply.exchange,
     )
     return Transition(run=run, at=answered.ended_at, job=job, attempt=attempt)

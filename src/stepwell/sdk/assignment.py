@@ -16,6 +16,7 @@ from stepwell.protocol.ids import DISCOVER, StepId, step_hash
 from stepwell.sdk.current import RUNNING, RunningStep
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, exc_info, failed
+from stepwell.sdk.shown import shown_arguments
 from stepwell.sdk.wanted import Wanted
 
 log: Final = logging.getLogger("stepwell")
@@ -78,11 +79,17 @@ def running(id: StepId, wanted: Wanted, assignment: Assignment) -> RunningStep:
     return RunningStep(id=id, name=wanted.name, run_id=assignment.run_id, attempt=assignment.attempt)
 
 
-def bound(id: StepId, wanted: Wanted, memo: Memo) -> Callable[[], Any]:
-    """Return a step's body with its arguments, or with those that the server has put in their place."""
+def prepared(id: StepId, wanted: Wanted, memo: Memo) -> Wanted:
+    """Return a step that is to be run with its arguments, or with those that the server has put in their place."""
+    put = memo.input(id)
+    args = wanted.args if put is None else tuple(put)
+    return wanted._replace(args=args, given=shown_arguments(args, wanted.kwargs))
+
+
+def bound(wanted: Wanted) -> Callable[[], Any]:
+    """Return a step's body with its arguments."""
     assert wanted.body is not None
-    given = memo.input(id)
-    return functools.partial(wanted.body, *(wanted.args if given is None else given), **wanted.kwargs)
+    return functools.partial(wanted.body, *wanted.args, **wanted.kwargs)
 
 
 def is_async(body: Callable[..., Any]) -> bool:

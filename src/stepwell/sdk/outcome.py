@@ -194,6 +194,8 @@ def _opts(wanted: Wanted) -> Json:
     opts: dict[str, Json] = {}
     if wanted.asked is not None and wanted.asked.opts is not None:
         opts |= wanted.asked.opts
+    if wanted.given is not None:
+        opts["input"] = wanted.given
     if wanted.type is not None:
         opts["type"] = wanted.type
     if wanted.is_raced:

@@ -41,6 +41,7 @@ from stepwell.sdk.assignment import (
     failure,
     is_async,
     next_id,
+    prepared,
     running,
     unexpected,
 )
@@ -266,7 +267,8 @@ class AsyncReplay:
         context = called.context
         context.run(FAMILY.set, None)
         context.run(RUNNING.set, running(called.id, called.wanted, self._assignment))
-        body = bound(called.id, called.wanted, self._memo)
+        wanted = prepared(called.id, called.wanted, self._memo)
+        body = bound(wanted)
 
         async def call() -> Any:
             if is_async(body):
@@ -282,11 +284,11 @@ class AsyncReplay:
             await asyncio.wait([task])
             raise
         if task.cancelled():
-            return failure(called.id, called.wanted, asyncio.CancelledError("the step was cancelled"), self._assignment)
+            return failure(called.id, wanted, asyncio.CancelledError("the step was cancelled"), self._assignment)
         error = task.exception()
         if error is not None:
-            return failure(called.id, called.wanted, error, self._assignment)
-        return ran(called.id, called.wanted, task.result(), self._assignment.function_id)
+            return failure(called.id, wanted, error, self._assignment)
+        return ran(called.id, wanted, task.result(), self._assignment.function_id)
 
     def _end(self, root: Task) -> Outcome:
         if root.cancelled():

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 from stepwell.errors import StepUsageError
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.ids import StepId, step_hash
-from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, failure, running, unexpected
+from stepwell.sdk.assignment import Assignment, Interrupted, bound, check_use, failure, prepared, running, unexpected
 from stepwell.sdk.checkpoint import Checkpoints
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
@@ -237,7 +237,8 @@ class SyncReplay:
         )
 
     def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
-        body = bound(id, wanted, self._memo)
+        wanted = prepared(id, wanted, self._memo)
+        body = bound(wanted)
         token = RUNNING.set(running(id, wanted, self._assignment))
         try:
             value = body()

@@ -28,5 +28,7 @@ class Wanted(NamedTuple):
     kwargs: Mapping[str, Any] = MappingProxyType({})
     asked: Asked | None = None
     type: str | None = None
+    given: list[Json] | None = None
+    """The arguments as they were before the body ran, for people to see."""
     is_raced: bool = False
     """It belongs to a branch of a race: its end is to be told without waiting for the steps found with it."""

@@ -338,7 +338,7 @@ class RowPayload(NamedTuple):
     error: bytes | None
     """What the attempt failed with."""
     input: bytes | None
-    """The options of a request that the server is to make."""
+    """What the step was given; None where it is nothing, or more than is kept."""
     started_at: int | None
     ended_at: int | None
 

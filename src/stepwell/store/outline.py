@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from stepwell.engine.core.model import RunStatus
+from stepwell.engine.core.model import Job, RunStatus
 from stepwell.engine.core.sent import sent_ids
+from stepwell.engine.core.step_input import input_of
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
 from stepwell.protocol.ids import EventId, FunctionId, RunId, StepId
 from stepwell.protocol.ops import OpCode
@@ -37,8 +38,8 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
         (MEMO_SHOWN_BYTES_MAX, id, since),
     )
     attempts = yield Text(
-        "select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, substr(error, 1, ?), retry_at"
-        " from attempt where run_id = ? and ended_at >= ? order by started_at, id",
+        "select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, substr(error, 1, ?), retry_at,"
+        " http_status, sent_bytes, received_bytes from attempt where run_id = ? and ended_at >= ? order by started_at, id",
         (ERROR_SHOWN_BYTES_MAX, id, since),
     )
     jobs = yield Statement("job_load", [(id,)])
@@ -61,8 +62,8 @@ def load_spans(id: RunId) -> Reading[RunDetail | None]:
     event = yield from load_event(run.event_id)
     assert event is not None, "an event is kept as long as its runs"
     attempts = yield Text(
-        "select run_id, '', step_id, '', attempt, started_at, ended_at, outcome, null, retry_at"
-        " from attempt where run_id = ? order by started_at, id",
+        "select run_id, '', step_id, '', attempt, started_at, ended_at, outcome, null, retry_at,"
+        " null, null, null from attempt where run_id = ? order by started_at, id",
         (id,),
     )
     # The others were attempts.
@@ -167,29 +168,29 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
     attempts = yield Text(
         "select step_id, started_at, ended_at, error from attempt where run_id = ? and id = ?", (id, row_id)
     )
-    if attempts:
-        step_id, started_at, ended_at, error = attempts[0]
-        steps = yield Text(_STEP_PAYLOAD + " and attempt_id = ?", (id, step_id, row_id))
-        step = steps[0] if steps else None
-        return RowPayload(
-            step=(OpCode(step[0]), step[1], step[2]) if step is not None else None,
-            error=error,
-            input=None,
-            started_at=started_at,
-            ended_at=ended_at,
-        )
-    steps = yield Text(_STEP_PAYLOAD, (id, row_id))
-    if steps:
-        op, memo, original, started_at, ended_at = steps[0]
-        return RowPayload((OpCode(op), memo, original), None, None, started_at, ended_at)
+    steps = yield Text(_STEP_PAYLOAD, (id, attempts[0][0] if attempts else row_id))
     jobs = yield Statement("job_load", [(id,)])
-    for job in map(read_job, jobs):
-        if row_id in (job.id, f"{job.id}.{job.generation}"):
-            return RowPayload(None, None, job.payload, job.leased_at, None)
-    return None
+    job = next((job for job in map(read_job, jobs) if _is_of(job, row_id)), None)
+    given = steps[0][6] if steps else input_of(job) if job is not None else None
+    if attempts:
+        _, started_at, ended_at, error = attempts[0]
+        own = [step for step in steps if step[5] == row_id]
+        step = (OpCode(own[0][0]), own[0][1], own[0][2]) if own else None
+        return RowPayload(step=step, error=error, input=given, started_at=started_at, ended_at=ended_at)
+    if steps:
+        op, memo, original, started_at, ended_at, _, _ = steps[0]
+        return RowPayload((OpCode(op), memo, original), None, given, started_at, ended_at)
+    return RowPayload(None, None, given, job.leased_at, None) if job is not None else None
 
 
-_STEP_PAYLOAD: Final = "select op, memo, original, started_at, ended_at from step where run_id = ? and id = ?"
+def _is_of(job: Job, row_id: str) -> bool:
+    """Tell whether a row is a job, or one of its attempts."""
+    return job.id in (row_id, row_id.rpartition(".")[0])
+
+
+_STEP_PAYLOAD: Final = (
+    "select op, memo, original, started_at, ended_at, attempt_id, input from step where run_id = ? and id = ?"
+)
 
 
 def load_version(function_id: FunctionId, version: int) -> Reading[Version | None]:

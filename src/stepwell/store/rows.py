@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from stepwell.engine.core.model import (
     App,
     Attempt,
     Event,
+    Exchange,
     Function,
     Gathering,
     GatherKind,
@@ -156,6 +157,7 @@ def step_row(step: Step) -> Row:
         step.ended_at,
         step.attempt_id,
         step.event_id,
+        step.input,
     )
 
 
@@ -175,6 +177,9 @@ def read_step(row: Row) -> Step:
     )
 
 
+_NO_EXCHANGE: Final = (None, None, None)
+
+
 def attempt_row(attempt: Attempt) -> Row:
     return (
         attempt.run_id,
@@ -187,6 +192,7 @@ def attempt_row(attempt: Attempt) -> Row:
         attempt.outcome.value,
         attempt.error,
         attempt.retry_at,
+        *(attempt.exchange or _NO_EXCHANGE),
     )
 
 
@@ -202,6 +208,7 @@ def read_attempt(row: Row) -> Attempt:
         outcome=Outcome(row[7]),
         error=row[8],
         retry_at=row[9],
+        exchange=Exchange(row[10], row[11], row[12]) if row[10] is not None else None,
     )
 
 

@@ -11,7 +11,8 @@ import anyio
 import pytest
 import uvloop
 
-from stepwell import NonRetriableError, RetryAfterError, Step, StepError
+from stepwell import Event, NonRetriableError, RetryAfterError, Step, StepError
+from stepwell.limits import STEP_INPUT_KEPT_BYTES_MAX
 from tests.unit.sdk.pretend import PretendRun, new_app
 
 Handler = Callable[[Step], Awaitable[Any]]
@@ -509,6 +510,41 @@ async def test_a_step_that_cannot_be_fails_the_run_for_good_with_its_name(
 
     assert (answer.status, answer.headers["X-Inngest-No-Retry"]) == (400, "true")
     assert message in answer.body["message"]
+
+
+async def test_a_step_reports_what_it_was_given() -> None:
+    sw = new_app()
+
+    class Session:
+        pass
+
+    def pay(*args: Any, **kwargs: Any) -> None:
+        args[1].append("changed")
+
+    async def handler(event: Event, step: Step) -> None:
+        await step.run("pay", pay, event, [1], Session(), cents=7)
+
+    sw.function("f", on="test/event")(handler)
+    run = PretendRun(sw, "f")
+
+    answer = await run.call()
+
+    event, items, session, named = answer.ops[0].option("input")
+    assert (event["event"], items, named) == ("test/event", [1], {"cents": 7})
+    assert session.endswith("Session>")
+
+
+async def test_a_step_reports_no_input_that_is_too_large() -> None:
+    sw = new_app()
+
+    async def handler(event: Event, step: Step) -> int:
+        return await step.run("count", len, "x" * STEP_INPUT_KEPT_BYTES_MAX)
+
+    sw.function("f", on="test/event")(handler)
+    answer = await PretendRun(sw, "f").call()
+
+    assert answer.ops[0].option("input") is None
+    assert bytes(answer.ops[0].data) == b"%d" % STEP_INPUT_KEPT_BYTES_MAX
 
 
 async def test_a_step_run_again_with_another_input_gets_it() -> None:

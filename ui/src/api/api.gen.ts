@@ -302,6 +302,14 @@ export interface GatheringView {
   starts_at: string;
 }
 
+/** What the HTTP call of an attempt was, beside its content. */
+export interface HttpFacts {
+  status: number;
+  request_id: string;
+  sent_bytes: number;
+  received_bytes: number;
+}
+
 /** A call, or a request, that is being made. */
 export interface InProgress {
   replica: string;
@@ -731,6 +739,7 @@ export interface TimelineRow {
   error_line: string | null;
   waiting: string | null;
   links: Links | null;
+  http: HttpFacts | null;
 }
 
 /** The API tokens that are stored, the oldest first; those of the settings are not among them. */

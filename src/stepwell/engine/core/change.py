@@ -37,6 +37,7 @@ from stepwell.engine.core.partition import FETCHES, TIMERS, later
 from stepwell.engine.core.retry import retry_delay_ms
 from stepwell.engine.core.sent import first_sent
 from stepwell.engine.core.state import RunState, member_bytes
+from stepwell.engine.core.step_input import input_of, step_input
 from stepwell.errors import DurationError, ExpressionError
 from stepwell.limits import (
     SLEEP_MS_MAX,
@@ -198,7 +199,7 @@ class Change:
             self.take_failed(op, reply, joined)
         elif not self._is_done(op.id):
             error = standard_error(op.error, fallback=f"step {op.title!r} failed")
-            self._retry(error_json(error), reply.retry_after_ms)
+            self._retry(error_json(error), reply.retry_after_ms, step_input(op))
 
     def take_planned(self, op: Op, _reply: OpsReply, joined: bool) -> None:
         if self._is_new(op):
@@ -207,6 +208,7 @@ class Change:
                 step_id=op.id,
                 title=op.title,
                 op=OpCode.STEP_PLANNED,
+                payload=step_input(op),
                 is_joined=joined and op.option("parallelMode") != RACE,
             )
 
@@ -219,6 +221,7 @@ class Change:
                 op=OpCode.SLEEP,
                 partition=TIMERS,
                 due_at=_wakes_at(op, self.at),
+                payload=step_input(op),
                 is_joined=joined and op.option("parallelMode") != RACE,
             )
 
@@ -388,6 +391,7 @@ class Change:
             outcome=self.outcome,
             error=self.error,
             retry_at=self.retry_at,
+            exchange=self.answered.reply.exchange,
         )
         if self.final is not None:
             if self.is_retried:  # a step's error in a reply that ends the run all the same
@@ -478,12 +482,13 @@ class Change:
                 ended_at=self.at,
                 attempt_id=attempt_id(self.job),
                 event_id=first_sent(memo),
+                input=step_input(op) or (input_of(self.job) if self.job.step_id == op.id else None),
             )
         )
         if not self.is_joined or op.option("parallelMode") == RACE:
             self.needs_discovery |= wants_discovery(self.state, self.job)
 
-    def _retry(self, error: bytes, retry_after_ms: int | None) -> None:
+    def _retry(self, error: bytes, retry_after_ms: int | None, given: bytes | None = None) -> None:
         if self.is_retried:
             return
         self.is_retried = True
@@ -497,6 +502,7 @@ class Change:
                 attempt=self.job.attempt + 1,
                 due_at=self.at + delay_ms,
                 created_at=self.at,
+                payload=given if given is not None else self.job.payload,
                 lost_count=0,
                 owner=None,
                 leased_at=None,
@@ -547,6 +553,7 @@ class Change:
             op=op.code,
             partition=TIMERS,
             due_at=expires_at,
+            payload=step_input(op),
             is_joined=joined and op.option("parallelMode") != RACE,
         )
 

@@ -26,7 +26,7 @@ from stepwell.limits import (
     FETCH_URL_CHARS_MAX,
     STEP_OUTPUT_BYTES_MAX,
 )
-from stepwell.protocol.canonical import NotJson, canonical, encode, encode_text
+from stepwell.protocol.canonical import Json, NotJson, canonical, decode, encode, encode_text
 from stepwell.protocol.ops import OpCode
 
 DECODED: Final = frozenset(("identity", "gzip", "x-gzip", "deflate"))
@@ -72,6 +72,26 @@ class FetchRequest(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Tell what the request is without its secrets, which may be in all of its parts."""
         return f"FetchRequest({self.op.value}, {self.method})"
+
+    def shown(self) -> Json:
+        """Return the request as people are shown it, without its secrets."""
+        url, _, query = self.url.partition("?")
+        parts = [part.partition("=") for part in query.split("&")]
+        asked = "&".join(f"{name}=***" if _SECRET_NAME.search(name) else f"{name}{is_}{of}" for name, is_, of in parts)
+        try:
+            body = decode(self.body)
+        except NotJson:
+            body = self.body.decode("utf-8", "replace")
+        shown: Json = {
+            "method": self.method,
+            "url": f"{url}?{asked}" if query else url,
+            "headers": {name: "***" if _SECRET_NAME.search(name) else value for name, value in self.headers.items()},
+            "body": body,
+        }
+        text = msgspec.json.encode(shown).decode()
+        for secret in self.secrets:  # which may be in any part of it
+            text = text.replace(msgspec.json.encode(secret).decode()[1:-1], "***")
+        return decode(text.encode())
 
     def redirected(self, status: int, url: str, *, is_same_origin: bool) -> FetchRequest:
         """Return the request that follows a redirect to another URL, as the Fetch standard has it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -188,7 +188,7 @@ class Job(msgspec.Struct, frozen=True):
     owner: ReplicaId | None = None
     leased_at: int | None = None
     payload: bytes | None = None
-    """Of a fetch: the request to make (the op's ``opts``)."""
+    """Of a fetch: the request to make (the op's ``opts``). Else what the step was given (``core/step_input.py``)."""
     memo: bytes | None = None
     """Of a wait that was resolved: what its step becomes."""
     resolved_by: EventId | None = None
@@ -270,6 +270,18 @@ class Step(msgspec.Struct, frozen=True):
     original: bytes | None = None
     event_id: EventId | None = None
     """The event that ended its wait, or the first of those that it sent."""
+    input: bytes | None = None
+    """What it was given (``core/step_input.py``). Only written with a step: calls don't carry it."""
+
+
+class Exchange(NamedTuple):
+    """What an HTTP call was, beside its content."""
+
+    status: int
+    sent_bytes: int
+    """The body of the request."""
+    received_bytes: int
+    """The body of the answer."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -285,6 +297,8 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: Outcome
     error: bytes | None = None
     retry_at: int | None = None
+    exchange: Exchange | None = None
+    """None where no answer came, or none was waited for."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -532,12 +546,14 @@ class OpsReply(msgspec.Struct, frozen=True):
     request_version: int = 0
     no_retry: bool | None = None
     retry_after_ms: int | None = None
+    exchange: Exchange | None = None
 
 
 class ResultReply(msgspec.Struct, frozen=True):
     """The function returned (200)."""
 
     output: bytes
+    exchange: Exchange | None = None
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
@@ -549,6 +565,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
     code: str = "function_error"
     no_retry: bool | None = None
     retry_after_ms: int | None = None
+    exchange: Exchange | None = None
 
 
 Reply: TypeAlias = OpsReply | ResultReply | ErrorReply

@@ -141,6 +141,7 @@ def fire(state: RunState, job: Job, *, at: int) -> Transition:
                 started_at=job.created_at,
                 ended_at=at,
                 event_id=job.resolved_by,
+                input=job.payload,
             ),
         )
     run = msgspec.structs.replace(state.run, version=state.run.version + 1)

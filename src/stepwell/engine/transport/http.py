@@ -9,8 +9,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
+import msgspec
+
 from stepwell.engine.clock import real_ms
-from stepwell.engine.core.model import Reply
+from stepwell.engine.core.model import Exchange, Reply
 from stepwell.engine.core.reply import read_reply, server_error, too_large
 from stepwell.engine.transport import EndpointRequest, OutgoingCall
 from stepwell.engine.transport.client import Client, TooManyRedirects, plain
@@ -93,9 +95,13 @@ class HttpTransport:
             return server_error("invalid_reply", f"{shown} can't be understood: {error}")
         except (OSError, ValueError) as error:
             return server_error("http_unreachable", f"Unable to reach SDK URL {shown}: {_why(error)}")
+        exchange = Exchange(status, len(call.body), len(body))
+        now_ms = self._now_ms()
         if len(body) > OFF_LOOP_BYTES:
-            return await asyncio.to_thread(read_reply, status, answered, body, now_ms=self._now_ms(), url=shown)
-        return read_reply(status, answered, body, now_ms=self._now_ms(), url=shown)
+            reply = await asyncio.to_thread(read_reply, status, answered, body, now_ms=now_ms, url=shown)
+        else:
+            reply = read_reply(status, answered, body, now_ms=now_ms, url=shown)
+        return msgspec.structs.replace(reply, exchange=exchange)
 
     def _fields(self, call: OutgoingCall) -> str:
         fields = (

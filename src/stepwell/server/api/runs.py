@@ -125,7 +125,8 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     input: msgspec.Raw | None
-    """The options of a request that the server makes for a step, while it is to be made."""
+    """What the step was given: its arguments, or the options of what the server does for it, without secrets. Null where
+    there is nothing, or it had more than 64 KiB."""
     output: msgspec.Raw | None
     error: msgspec.Raw | None
     started_at: str | None

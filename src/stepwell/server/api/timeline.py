@@ -66,6 +66,16 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When a sleep, or a wait that goes on, ends by itself."""
 
 
+class HttpFacts(msgspec.Struct, frozen=True):
+    """What the HTTP call of an attempt was, beside its content."""
+
+    status: int
+    request_id: str
+    """As the app had it in ``X-Request-ID``."""
+    sent_bytes: int
+    received_bytes: int
+
+
 class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened in a run, is happening, or is to happen."""
 
@@ -93,6 +103,8 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
     waiting: str | None
     """Why it isn't running, in words."""
     links: Links | None
+    http: HttpFacts | None
+    """Of an attempt that was a call of its own, and got an answer."""
 
 
 class _Memo(msgspec.Struct, frozen=True):
@@ -179,6 +191,7 @@ class _Rows:
             error_line=error_line(attempt.error) if attempt.error is not None else None,
             waiting=None,
             links=self._links(step) if step is not None else None,
+            http=_http(attempt),
         )
 
     def _step(self, step: Step) -> TimelineRow:
@@ -203,6 +216,7 @@ class _Rows:
             error_line=error_line(bytes(error)) if error is not None else None,
             waiting=None,
             links=self._links(step),
+            http=None,
         )
 
     def _job(self, job: Job) -> TimelineRow:
@@ -229,6 +243,7 @@ class _Rows:
             error_line=None,
             waiting=why_waiting(job, self.standing, self.around, now=self.now),
             links=self._job_links(job),
+            http=None,
         )
 
     def _op(self, step_id: str) -> str | None:
@@ -284,6 +299,13 @@ class _Rows:
 
 class _Got(msgspec.Struct, frozen=True):
     name: str
+
+
+def _http(attempt: Attempt) -> HttpFacts | None:
+    if attempt.exchange is None:
+        return None
+    status, sent_bytes, received_bytes = attempt.exchange
+    return HttpFacts(status, f"{attempt.run_id}.{attempt.id}", sent_bytes, received_bytes)
 
 
 def _ending_attempt(detail: RunDetail) -> Attempt | None:

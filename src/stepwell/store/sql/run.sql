@@ -38,17 +38,23 @@ where run.id = v.id
 
 -- name: step_insert
 -- rows: run_id text, id text, position bigint, op text, title text, memo bytea, original bytea, started_at bigint,
---   ended_at bigint, attempt_id text, event_id text
-insert into step (run_id, id, position, op, title, memo, original, started_at, ended_at, attempt_id, event_id)
+--   ended_at bigint, attempt_id text, event_id text, input bytea
+insert into step (
+  run_id, id, position, op, title, memo, original, started_at, ended_at, attempt_id, event_id, input
+)
 select v.run_id, v.id, v.position, v.op, v.title, v.memo, v.original, v.started_at, v.ended_at, v.attempt_id,
-  v.event_id
+  v.event_id, v.input
 from v
 
 -- name: attempt_insert
 -- rows: run_id text, id text, step_id text, title text, attempt bigint, started_at bigint, ended_at bigint,
---   outcome text, error bytea, retry_at bigint
-insert into attempt (run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at)
-select v.run_id, v.id, v.step_id, v.title, v.attempt, v.started_at, v.ended_at, v.outcome, v.error, v.retry_at
+--   outcome text, error bytea, retry_at bigint, http_status bigint, sent_bytes bigint, received_bytes bigint
+insert into attempt (
+  run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at, http_status, sent_bytes,
+  received_bytes
+)
+select v.run_id, v.id, v.step_id, v.title, v.attempt, v.started_at, v.ended_at, v.outcome, v.error, v.retry_at,
+  v.http_status, v.sent_bytes, v.received_bytes
 from v
 where true
 on conflict do nothing
@@ -81,7 +87,8 @@ join job on job.run_id = v.run_id
 order by job.run_id, job.created_at, job.id
 
 -- name: attempt_load
-select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at
+select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at, http_status, sent_bytes,
+  received_bytes
 from attempt
 where run_id = :run_id
 order by started_at, id

@@ -9,7 +9,7 @@ where run_id = :run_id
 
 -- name: standing_failures
 -- Served by the primary key: of one run's attempts, those that are tried again.
-select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at
+select run_id, id, step_id, title, attempt, started_at, ended_at, outcome, error, retry_at, null, null, null
 from attempt
 where run_id = :run_id
   and outcome = 'error'

@@ -8,9 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
+import msgspec
 import pytest
 
-from stepwell.engine.core.model import ErrorReply, OpsReply, ResultReply
+from stepwell.engine.core.model import ErrorReply, Exchange, OpsReply, ResultReply
 from stepwell.engine.transport import EndpointRequest, OutgoingCall
 from stepwell.engine.transport import http as transport_module
 from stepwell.engine.transport.http import HttpTransport
@@ -62,7 +63,7 @@ async def test_a_call_is_the_request_of_the_protocol(transport: HttpTransport) -
         reply = await transport.call(call_to(peer.url("/api?fnId=shop-f&stepId=step"), step_id="86f7", body=b'{"a":1}'))
 
         request = peer.requests[0]
-    assert reply == OpsReply(ops=[], request_version=0)
+    assert reply == OpsReply(ops=[], request_version=0, exchange=Exchange(206, len(b'{"a":1}'), 2))
     assert request.line == "POST /api?fnId=shop-f&stepId=86f7 HTTP/1.1"
     assert request.fields == {
         "Host": f"127.0.0.1:{peer.port}",
@@ -146,7 +147,8 @@ async def test_a_redirected_call_is_the_same_call(transport: HttpTransport) -> N
             reply = await transport.call(call_to(here.url("/old?fnId=f"), step_id="86f7"))
 
             sent, repeated = here.requests[0], there.requests[0]
-    assert reply == ResultReply(b"1")
+    assert reply.exchange is not None
+    assert msgspec.structs.replace(reply, exchange=None) == ResultReply(b"1")
     assert repeated.line == "POST /new?fnId=f&stepId=86f7 HTTP/1.1"
     assert repeated.body == sent.body
     assert repeated.fields == sent.fields | {"Host": f"127.0.0.1:{there.port}"}
@@ -184,7 +186,9 @@ async def test_calls_share_connections(transport: HttpTransport) -> None:
 async def test_a_large_answer_is_read_on_a_thread(transport: HttpTransport) -> None:
     result = json.dumps("x" * 1_000_000).encode()
     async with serving(says(response(result, status="200 OK"))) as peer:
-        assert await transport.call(call_to(peer.url())) == ResultReply(result)
+        reply = await transport.call(call_to(peer.url()))
+
+    assert reply == ResultReply(result, Exchange(200, len(call_to("").body), len(result)))
 
 
 async def test_a_streamed_answer_is_read_whole(transport: HttpTransport) -> None:
@@ -198,7 +202,11 @@ async def test_a_streamed_answer_is_read_whole(transport: HttpTransport) -> None
         writer.write(b"0\r\n\r\n")
 
     async with serving(stream) as peer:
-        assert await transport.call(call_to(peer.url())) == OpsReply(ops=[], request_version=2)
+        reply = await transport.call(call_to(peer.url()))
+
+    assert isinstance(reply, OpsReply)
+    assert (reply.ops, reply.request_version) == ([], 2)
+    assert reply.exchange is not None and reply.exchange.status == 201
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,12 @@ export function RowPane({ runId, group, item, span, lines, maxAttempts, frame, t
   const size = row.output_bytes ?? 0;
   const isLarge = size > LAZY_BYTES && isAsked !== row.id;
   const path = { id: runId, row: row.id };
-  const isFilled = row.ended_at !== null || row.op === "step.fetch" || row.op === "step.ai.infer";
+  const asked = read("GET /api/runs/{id}/rows/{row}", { path });
   const payload = useQuery({
-    ...read("GET /api/runs/{id}/rows/{row}", { path }),
-    enabled: isFilled && !isLarge && !span,
+    ...asked,
+    queryKey: [...asked.queryKey, row.ended_at], // its end brings an output
+    placeholderData: (before) => (before?.id === row.id ? before : undefined),
+    enabled: !isLarge && !span,
   });
   const data = payload.data;
   const tabs: PaneTab[] = [];
@@ -189,6 +191,16 @@ function Facts({ group, item, maxAttempts, frame }: FactsProps) {
         <Fact name="Signal">
           <code>{links.signal}</code>
         </Fact>
+      )}
+      {row.http && (
+        <>
+          <Fact name="Answer">
+            HTTP {row.http.status}, {bytes(row.http.received_bytes)}
+          </Fact>
+          <Fact name="Request">
+            {bytes(row.http.sent_bytes)}, <code>X-Request-ID: {row.http.request_id}</code>
+          </Fact>
+        </>
       )}
       {row.output_bytes !== null && <Fact name="Output">{bytes(row.output_bytes)}</Fact>}
       {row.step_id && (

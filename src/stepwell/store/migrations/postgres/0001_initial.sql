@@ -160,6 +160,8 @@ create table step (
   attempt_id text collate "C",
   -- The event that ended its wait, or the first of those that it sent.
   event_id text collate "C",
+  -- What it was given, without secrets, to be shown.
+  input bytea,
   primary key (run_id, id)
 );
 
@@ -177,6 +179,10 @@ create table attempt (
   outcome text collate "C" not null check (outcome in ('ok', 'error', 'failed', 'lost')),
   error bytea,
   retry_at bigint,
+  -- Of the answer that came, if one did.
+  http_status integer,
+  sent_bytes integer,
+  received_bytes integer,
   primary key (run_id, id)
 );
 
@@ -204,7 +210,7 @@ create table job (
   owner text collate "C",
   generation integer not null,
   leased_at bigint,
-  -- Of a fetch: the request.
+  -- Of a fetch: the request. Else what the step was given, to be shown.
   payload bytea,
   -- Of a wait that was resolved: what its step becomes, or the event that is it.
   memo bytea,

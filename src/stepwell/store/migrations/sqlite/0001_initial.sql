@@ -152,6 +152,8 @@ create table step (
   attempt_id text,
   -- The event that ended its wait, or the first of those that it sent.
   event_id text,
+  -- What it was given, without secrets, to be shown.
+  input blob,
   primary key (run_id, id)
 ) strict, without rowid;
 
@@ -169,6 +171,10 @@ create table attempt (
   outcome text not null check (outcome in ('ok', 'error', 'failed', 'lost')),
   error blob,
   retry_at integer,
+  -- Of the answer that came, if one did.
+  http_status integer,
+  sent_bytes integer,
+  received_bytes integer,
   primary key (run_id, id)
 ) strict, without rowid;
 
@@ -190,7 +196,7 @@ create table job (
   owner text,
   generation integer not null,
   leased_at integer,
-  -- Of a fetch: the request.
+  -- Of a fetch: the request. Else what the step was given, to be shown.
   payload blob,
   -- Of a wait that was resolved: what its step becomes, or the event that is it.
   memo blob,
