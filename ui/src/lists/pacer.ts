@@ -4,12 +4,15 @@
 const SHARE = 1 / 25;
 /** But never less often than this: one slow answer, or a browser that was busy, must not make the page stand still. */
 const PAUSE_MS_MAX = 4_000;
+/** Rest that a quiet time pays in advance, at most: what changes after it is seen at once, and not after a rest. */
+const PAID_MS = 3_000;
 
 /** Runs one task at a time; calls while it runs, and shortly after, become one more. The first runs at once. */
 export class Pacer {
   private isWanted = false;
   private isBusy = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private paidUntil = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly task: () => Promise<void>,
@@ -37,13 +40,15 @@ export class Pacer {
     } catch {
       // The page shows what it has; the next change asks again, and a lost connection brings a reset.
     }
-    const tookMs = performance.now() - startedAt;
+    const now = performance.now();
+    const owed = Math.max(this.paidUntil, now - PAID_MS) + (now - startedAt) / SHARE;
+    this.paidUntil = Math.min(owed, now + PAUSE_MS_MAX);
     this.timer = setTimeout(
       () => {
         this.isBusy = false;
         if (this.isWanted) void this.run();
       },
-      Math.max(this.gapMs, Math.min(tookMs / SHARE, PAUSE_MS_MAX)),
+      Math.max(this.gapMs, this.paidUntil - now),
     );
   }
 }

@@ -88,8 +88,8 @@ def test_a_request_is_shown_without_its_secrets() -> None:
     assert shown["body"] == {"n": 1, "echo": "***"}
 
 
-@pytest.mark.parametrize("format", ["openai-chat", "anthropic", "gemini", "bedrock"])
-def test_a_model_s_key_is_shown_nowhere(format: str) -> None:
+@pytest.mark.parametrize("provider", ["openai-chat", "anthropic", "gemini", "bedrock"])
+def test_a_model_s_key_is_shown_nowhere(provider: str) -> None:
     shown = fetching(
         "AIGateway",
         {

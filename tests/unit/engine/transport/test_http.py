@@ -206,7 +206,8 @@ async def test_a_streamed_answer_is_read_whole(transport: HttpTransport) -> None
 
     assert isinstance(reply, OpsReply)
     assert (reply.ops, reply.request_version) == ([], 2)
-    assert reply.exchange is not None and reply.exchange.status == 201
+    assert reply.exchange is not None
+    assert reply.exchange.status == 201
 
 
 @pytest.mark.parametrize(
