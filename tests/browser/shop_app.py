@@ -41,6 +41,12 @@ async def refresh_stock(event: Event, step: Step) -> None:
     """Start when no more come for a while."""
 
 
+@sw.function("pay-out", on="payout.wanted")
+async def pay_out(event: Event, step: Step) -> None:
+    """Have an account number that a double can't hold."""
+    await step.run("look-up", lambda: {"account": 12345678901234567891})
+
+
 def charge(total: int) -> str:
     if total > 100:
         raise ValueError(f"card declined: {total} is over the limit")

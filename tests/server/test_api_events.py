@@ -229,3 +229,13 @@ async def test_a_list_of_events_names_what_they_wait_in_and_then_the_run(
     assert [event["runs"] for event in before] == [[], []]
     started = [{"id": gathering["run_id"], "function": "f", "status": "completed"}]
     assert [(event["runs"], event["gatherings"]) for event in after] == [(started, []), (started, [])]
+
+
+async def test_numbers_are_told_as_they_were_sent(either: World) -> None:
+    """Also where the canonical form, which apps get, has to round them."""
+    data = '{"id":12345678901234567890,"price":1.10}'
+    sent = await either.client.post("/api/events", content=f'{{"name":"paid","data":{data}}}')
+    id = sent.json()["events"][0]["id"]
+
+    for path, field in ((f"/api/events/{id}", "data"), ("/api/events/names", "example")):
+        assert f'"{field}":{data}' in (await either.client.get(path)).text

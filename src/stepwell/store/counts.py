@@ -147,9 +147,10 @@ def recent_names(environment: EnvironmentId, limit: int) -> Reading[list[NamedEv
     if not ids:
         return []
     events = yield Text(
-        "select name, received_at, case when length(body) <= ? then body end from event"  # noqa: S608 - fixed pieces
-        f" where id in ({','.join('?' * len(ids))}) order by id desc",
-        (EXAMPLE_BYTES_MAX, *ids),
+        "select name, received_at, case when length(body) <= ? then body end,"  # noqa: S608 - fixed pieces
+        " case when length(body) <= ? then original end"
+        f" from event where id in ({','.join('?' * len(ids))}) order by id desc",
+        (EXAMPLE_BYTES_MAX, EXAMPLE_BYTES_MAX, *ids),
     )
     return [NamedEvent(*row) for row in events]
 

@@ -188,6 +188,8 @@ class NamedEvent(NamedTuple):
     received_at: int
     body: bytes | None
     """None where it is too large for an example."""
+    original: bytes | None
+    """Its data as it came, where the canonical form had to round a number."""
 
 
 class EventFilter(NamedTuple):

@@ -1,5 +1,6 @@
 // The one way to talk to the server. Errors are of one class, whose `kind` says which look they get (parts/ErrorState).
 import type { Endpoints } from "./api.gen";
+import { parseAnswer } from "./json";
 
 /** Requests that take longer are given up: the server itself stops a statement sooner. */
 const TIMEOUT_MS = 20_000;
@@ -107,7 +108,7 @@ async function request(method: string, url: string, body: unknown, signal?: Abor
     throw new ApiError(0, "offline", "The server can't be reached.");
   }
   if (!response.ok) throw refusal(response.status, text, response.headers.get("Retry-After"));
-  return text ? JSON.parse(text) : undefined;
+  return text ? parseAnswer(text) : undefined;
 }
 
 const JSON_HEADERS = { Accept: "application/json", "Content-Type": "application/json" };

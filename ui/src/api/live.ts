@@ -1,5 +1,6 @@
 // News from the server: one stream of server-sent events for the page that is shown, resumed by cursor.
 import { useEffect, useRef, useSyncExternalStore } from "react";
+import { parseAnswer } from "./json";
 
 export interface LogLine {
   id: string;
@@ -92,7 +93,7 @@ export function connect(topics: string, handlers: Handlers): () => void {
     });
     source.addEventListener("changes", (message) => {
       cursor = message.lastEventId || cursor;
-      handlers.changes(JSON.parse(message.data));
+      handlers.changes(parseAnswer(message.data) as Changes);
     });
     source.addEventListener("reset", (message) => {
       cursor = message.lastEventId;

@@ -11,6 +11,7 @@ from stepwell.limits import PAGE_ROWS_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.context import Context
+from stepwell.store.found import NamedEvent
 
 
 class EventName(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ async def list_event_names(call: Call[EventNamesQuery, Nothing]) -> EventNames:
         EventName(
             name=event.name,
             last_at=time_text(event.received_at),
-            example=msgspec.json.decode(event.body, type=_Body).data if event.body is not None else None,
+            example=_data(event),
             functions=_triggered(call.context, event.name),
         )
         for event in await engine.store.insight.recent_names(engine.environment, limit=limit)
@@ -80,6 +81,12 @@ async def list_event_names(call: Call[EventNamesQuery, Nothing]) -> EventNames:
         for name in sorted(patterns - seen)
     ]
     return EventNames(items[:limit])
+
+
+def _data(event: NamedEvent) -> msgspec.Raw | None:
+    if event.original is not None:
+        return msgspec.Raw(event.original)
+    return msgspec.json.decode(event.body, type=_Body).data if event.body is not None else None
 
 
 def _triggered(context: Context, name: str) -> list[str]:

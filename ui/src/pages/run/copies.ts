@@ -1,5 +1,6 @@
 // What "Copy as" puts on the clipboard. Pure: the page gives what it knows.
 import type { Explanation, RunPageView, TimelineRow } from "~/api/api.gen";
+import { ExactNumber } from "~/api/json";
 import type { LogLine } from "~/api/live";
 import { durationText } from "~/parts/duration";
 import { opWords } from "./words";
@@ -181,6 +182,7 @@ export function python(value: unknown, depth = 0): string {
   if (Array.isArray(value)) {
     return value.length === 0 ? "[]" : `[\n${value.map((it) => `${pad}${python(it, depth + 1)},\n`).join("")}${close}]`;
   }
+  if (value instanceof ExactNumber) return value.text;
   if (typeof value === "object") {
     const pairs = Object.entries(value);
     if (pairs.length === 0) return "{}";

@@ -1,4 +1,5 @@
 // The same events as code: for our SDK, for the TypeScript one, for a shell. Pure.
+import { ExactNumber } from "~/api/json";
 import type { EventToSend } from "./payload";
 import type { Language } from "./search";
 
@@ -46,6 +47,7 @@ function curlCode(events: EventToSend[], { url, isDev }: { url: string; isDev: b
 export function pythonLiteral(value: unknown, depth: number): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
+  if (value instanceof ExactNumber) return value.text;
   if (typeof value !== "object") return JSON.stringify(value);
   const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
   const items = Array.isArray(value)

@@ -1,4 +1,5 @@
 // What is in the editor, read: events, or what is wrong with it and where. Pure.
+import { ExactNumber, parseExact } from "~/api/json";
 import { faultOf } from "./jsonFault";
 
 export interface EventToSend {
@@ -38,7 +39,7 @@ export function readData(
 ): { data: Record<string, unknown>; problem?: undefined } | { data?: undefined; problem: string } {
   if (text.trim() === "") return { data: {} };
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseExact(text);
     if (isObjectOrNull(value)) return { data: (value ?? {}) as Record<string, unknown> };
     return { problem: `$ must be ${WORDS.data}.` };
   } catch {
@@ -51,7 +52,7 @@ export function readPayload(text: string): Payload {
   if (text.trim() === "") return { problem: "There is nothing to send: write an event, or a list of them." };
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseExact(text);
   } catch {
     return { problem: `This is no JSON: ${faultOf(text)}.` };
   }
@@ -66,7 +67,7 @@ export function readPayload(text: string): Payload {
 }
 
 function problemOf(event: unknown, path: string): string | null {
-  if (event === null || typeof event !== "object" || Array.isArray(event)) {
+  if (event === null || typeof event !== "object" || !isObjectOrNull(event)) {
     return `${path} must be an object with a name: {"name": "user.signedup", "data": {…}}.`;
   }
   if (!("name" in event)) return `${path}.name is missing: the event's name says which functions it starts.`;
@@ -79,5 +80,5 @@ function problemOf(event: unknown, path: string): string | null {
 }
 
 function isObjectOrNull(value: unknown): boolean {
-  return typeof value === "object" && !Array.isArray(value);
+  return typeof value === "object" && !Array.isArray(value) && !(value instanceof ExactNumber);
 }
