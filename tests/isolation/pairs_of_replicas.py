@@ -10,9 +10,19 @@ import msgspec
 from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Job, JobKind
 from stepwell.engine.core.partition import TIMERS
-from stepwell.protocol.ids import RunId
+from stepwell.protocol.ids import FunctionId, RunId
+from stepwell.store.found import Sample
 from stepwell.store.interface import Fenced
-from stepwell.store.request import BeatRequest, Claimed, LeaveRequest, ReapRequest, ReleaseRequest, Result, Verdict
+from stepwell.store.request import (
+    BeatRequest,
+    Claimed,
+    LeaveRequest,
+    ReapRequest,
+    ReleaseRequest,
+    Result,
+    SampleRequest,
+    Verdict,
+)
 from tests.isolation.acting import (
     SILENT_MS,
     answering,
@@ -444,6 +454,19 @@ async def two_releases(world: World) -> Case:
     return Case([lambda: one.store.submit(ReleaseRequest([job], is_lost=True)), release_and_claim], promise)
 
 
+async def two_samples(world: World) -> Case:
+    """Sample/sample of the same minutes, in opposite order: of each the most is kept."""
+    one, two = await begin(world, "one", "two")
+    seen = [Sample(FunctionId(id), 0, backlog, 5 - backlog) for id, backlog in (("f", 1), ("g", 2))]
+    also = [Sample(FunctionId(id), 0, backlog, 5 - backlog) for id, backlog in (("g", 1), ("f", 2))]
+
+    async def promise(_order: Order) -> None:
+        kept = await world.rows("select function_id, backlog, running from sample order by function_id")
+        assert kept == [("f", 2, 4), ("g", 2, 4)]
+
+    return Case([lambda: one.store.submit(SampleRequest(seen)), lambda: two.store.submit(SampleRequest(also))], promise)
+
+
 PAIRS: Final[tuple[Callable[[World], Awaitable[Case]], ...]] = (
     a_commit_and_the_reaper,
     an_ingest_and_the_reaper,
@@ -463,4 +486,5 @@ PAIRS: Final[tuple[Callable[[World], Awaitable[Case]], ...]] = (
     a_release_with_the_leave_and_a_commit,
     an_adoption_and_a_commit,
     two_releases,
+    two_samples,
 )

@@ -58,6 +58,64 @@ async def test_calls_in_progress_and_calls_that_wait_are_counted(either: World) 
     assert (after["running"], after["backlog"], after["limits"][0]["used"]) == (0, 0, 0)
 
 
+async def test_what_waits_and_what_is_in_progress_is_shown_over_time(either: World) -> None:
+    await either.register("f", "g", f={"concurrency": [{"limit": 2}]})
+    gate = asyncio.Event()
+
+    async def slow(_call: OutgoingCall) -> Reply:
+        await gate.wait()
+        return result(None)
+
+    either.apps.answers["f"] = slow
+    ids = [(await either.send("f.go"))["runs"][0]["id"] for _ in range(5)]
+    await either.signals.until(lambda: len(either.apps.calls) == 2)
+    await either.engine.sampler.sample_once()
+    gate.set()
+    for id in ids:
+        await either.ended(id)
+
+    unwritten = (await either.get("/api/functions/f/stats"))["buckets"]
+    await either.post("/api/skip", {"duration": "30m"})
+    await either.engine.sampler.sample_once()
+    written = (await either.get("/api/functions/f/stats"))["buckets"]
+    await either.post("/api/skip", {"duration": "30m"})
+    await either.engine.sampler.sample_once()
+    an_hour_ago = (await either.get("/api/functions/f/stats", hours=2, buckets=4))["buckets"]
+    narrow = (await either.get("/api/functions/f/stats", hours=2, buckets=480))["buckets"]
+    of_another = (await either.get("/api/functions/g/stats"))["buckets"]
+
+    assert work(unwritten) == [(47, 3, 2)]
+    assert work(written) == [(46, 3, 2)]
+    assert work(an_hour_ago) == [(1, 3, 2)]
+    assert [one[1:] for one in work(narrow)] == [(3, 2)] * 4  # a minute
+    assert work(of_another) == []
+
+
+def work(buckets: list[dict[str, int]]) -> list[tuple[int, int, int]]:
+    """Return the buckets in which anything waited, or was in progress."""
+    return [
+        (at, bucket["backlog"], bucket["running"])
+        for at, bucket in enumerate(buckets)
+        if bucket["backlog"] or bucket["running"]
+    ]
+
+
+async def test_runs_in_progress_are_shown_where_a_limit_counts_them(either: World) -> None:
+    await either.register("f", "g", f={"concurrency": {"fn": [{"limit": 3}]}})
+    for slug in "fg":
+        either.apps.answers[slug] = lambda call: result(1) if steps_done(call) else ops(sleep("wait", "1h"))
+        await either.send(f"{slug}.go")
+        await either.quiet()
+
+    f = await either.get("/api/functions/f/stats")
+    await either.engine.sampler.sample_once()
+    seen = await either.get("/api/functions/f/stats")
+    g = await either.get("/api/functions/g/stats")
+
+    assert [one["buckets"][-1]["runs_running"] for one in (f, seen, g)] == [1, 1, 0]
+    assert [one["buckets"][-1]["running"] for one in (f, seen, g)] == [0, 0, 0]
+
+
 async def test_each_value_of_a_key_has_its_own_use_of_a_limit(either: World) -> None:
     await either.register("f", f={"concurrency": [{"limit": 2, "key": "event.data.user"}]})
     gate, begun = asyncio.Event(), asyncio.Semaphore(0)

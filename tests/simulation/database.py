@@ -167,6 +167,10 @@ class SimulatedStore(SQLiteStore):
             raise sqlite3.OperationalError("disk I/O error")
         return super()._read_now(plan, s_max)
 
+    async def backlog(self, *, now: int, partitions_max: int, count_max: int) -> list[tuple[str, int]]:
+        self.look_count += 1
+        return await super().backlog(now=now, partitions_max=partitions_max, count_max=count_max)
+
     async def enter(self, replica_id: ReplicaId) -> None:
         await super().enter(replica_id)
         self.world.promises.entered(self.replica, replica_id)
@@ -191,6 +195,8 @@ class SharedStore(SimulatedStore):
         self._database.stores.append(self)
         self._hear: Callable[[News], None] | None = None
         self.is_deaf = False
+        self.look_count = 0
+        """How often it was asked for the backlog."""
         self._outage = Outage(lambda: self._many.is_idle)
         self._many = ConcurrentGroupCommit(self._write_late, world.writer_count, self._outage)
         self._commits = self._many  # as PostgresStore has it

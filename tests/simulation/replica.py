@@ -57,6 +57,7 @@ class Replica:
             policy=Policy(retry_constant_ms=world.retry_constant_ms),
             calls_per_app_max=world.calls_per_app_max,
             take_over_s=TAKE_OVER_S,
+            is_sampling=world.is_sampling,
         )
 
     def wall_ms(self) -> int:

@@ -333,7 +333,7 @@ def reaper_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reaper_takes_the_living(monkeypatch: pytest.MonkeyPatch) -> None:
-    statement(monkeypatch, "replica_survey", "select count(*), count(*) - 1 from replica where :id <> :silent_ms")
+    statement(monkeypatch, "replica_survey", "select count(*), count(*) - 1, 0, 0 from replica where :id <> :silent_ms")
     statement(monkeypatch, "replica_reap", "delete from replica where id <> :id and :silent_ms > 0")
 
 

@@ -68,7 +68,7 @@ class Stage(World):
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Stage]:
     """Return a function that plays a scene, in different orders of what is ready at once, and checks the promises."""
 
-    def play(scene: Scene, *steps: Step | Sleep, replicas: int = 2) -> Stage:
+    def play(scene: Scene, *steps: Step | Sleep, replicas: int = 2, is_sampling: bool = False) -> Stage:
         async def checked(stage: Stage) -> None:
             await scene(stage)
             await stage.until(lambda: stage.is_done)
@@ -77,6 +77,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Stage]
             stage.promises.check_rest()
 
         stage = Stage(request.param, tmp_path, checked, steps, replicas)
+        stage.is_sampling = is_sampling
         stage.play()
         return stage
 
@@ -275,3 +276,38 @@ def test_an_idle_replica_asks_the_database_for_hardly_more_than_its_beats(play, 
     beats = 2 * 600 / (TAKE_OVER_S / 5)
     assert asked.count("write") <= beats + 2
     assert asked.count("read") <= beats * 0.3
+
+
+def test_the_eldest_samples_for_all_and_another_goes_on(play) -> None:
+    """It learns by its beats that others work. When all is done nobody looks any more."""
+
+    def looks(replica: Replica) -> int:
+        assert isinstance(replica.store, SharedStore)
+        return replica.store.look_count
+
+    async def scene(stage: Stage) -> None:
+        eldest, *others = sorted(stage.serving, key=lambda replica: replica.store.replica_id)
+        assert not any(looks(other) for other in others)
+        for number in range(6):
+            await stage.send(number, "a")
+        await asyncio.sleep(90)
+        assert looks(eldest) > 2
+        assert not any(looks(other) for other in others)
+
+        stage.leave_alone(2)
+        eldest.crash("beside others")
+
+        await asyncio.sleep(3 * TAKE_OVER_S)
+        assert [looks(other) > 0 for other in others] == [True, False]
+        await stage.until(lambda: stage.is_done, within_s=1_000)
+        await asyncio.sleep(150)
+        before = looks(others[0])
+        await asyncio.sleep(600)
+        assert looks(others[0]) == before
+
+    stage = play(scene, *(Step(f"s{number}", took_ms=30_000) for number in range(8)), replicas=3, is_sampling=True)
+
+    running = [running for (running,) in stage.query("select running from sample order by at")]
+    assert max(running) == 6
+    assert running.index(0) == len(running) - 1, "it falls to nothing once, at the end"
+    assert 5 <= len(running) <= 8

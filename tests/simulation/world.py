@@ -74,6 +74,8 @@ class World:
     points: FaultPoints | None = None
     absences_s: Sequence[float] = (0.0, 0.1, 5.0, 60.0)
     """How long nobody takes the place of a replica that ended."""
+    is_sampling = False
+    """Replicas look at how many calls wait."""
     news_delays_s: Sequence[float] = (0.0, 0.01, 0.01, 1.0)
 
     def __init__(

@@ -107,6 +107,13 @@ class Watched:
         self.asked: list[str] = []
         self.requests: list[Any] = []
 
+    @property
+    def insight(self) -> Watched:
+        """The dashboard's questions, which are noted beside the other verbs."""
+        insight = Watched(self._store.insight, fail=self._fail)
+        insight.asked = self.asked
+        return insight
+
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self._store, name)
 

@@ -20,7 +20,7 @@ from stepwell.store.sqlite import Statements, run_plan
 # A full scan of ``v`` is a look at the rows of the statement itself, and ``schedule`` holds no history.
 BIG_TABLES = (
     *("run", "job", "event", "step", "attempt", "event_key"),
-    *("wait", "signal", "slot", "flow", "gathering", "gathered"),
+    *("wait", "signal", "slot", "flow", "gathering", "gathered", "sample"),
 )
 
 QUERIES = load_queries("sqlite")

@@ -451,7 +451,7 @@ async def test_without_anything_to_delete_nothing_is_asked(past: Past) -> None:
 
     past.now += HOUR_MS
     await janitor.sweep_once()
-    assert sorted(store.asked) == ["load_functions", "walk_event_keys", "walk_events", "walk_runs"]
+    assert sorted(store.asked) == ["load_functions", "walk_event_keys", "walk_events", "walk_runs", "walk_samples"]
 
 
 # -- several replicas, which only PostgreSQL has ----------------------------------------------------------------------

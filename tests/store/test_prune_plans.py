@@ -17,7 +17,7 @@ from tests.postgres import Installation, Postgres, installations
 from tests.store.database import migrated
 
 ROWS: Final = 100_000
-WALKS: Final = ("run_walk", "run_weight", "event_walk", "event_key_walk")
+WALKS: Final = ("run_walk", "run_weight", "event_walk", "event_key_walk", "sample_walk")
 DELETIONS: Final = (
     "prune_lock_runs",
     "prune_attempts",
@@ -33,6 +33,7 @@ DELETIONS: Final = (
     "prune_lock_events",
     "prune_events",
     "prune_keys",
+    "prune_samples",
     "event_keep",
 )
 FILL: Final = f"""
@@ -57,6 +58,7 @@ select 'R' || lpad(i::text, 25, '0'), 's', null, 'n', 1, 2, 'ok', null
 from generate_series(1, {ROWS}) as i;
 insert into log_tally select 'R' || lpad(i::text, 25, '0'), 1, 1, 1 from generate_series(1, {ROWS}) as i;
 insert into event_key select 'f', 'e' || i, i from generate_series(1, {ROWS}) as i;
+insert into sample select 'f' || (i % 10), i, 1, 1, 1 from generate_series(1, {ROWS}) as i;
 """
 VALUES: Final[dict[str, Any]] = {
     "function_id": "f1",
@@ -68,6 +70,7 @@ VALUES: Final[dict[str, Any]] = {
     "event_id": "",
     "now": ROWS // 2,
     "run_id": f"R{1:025d}",
+    "until": ROWS // 2,
 }
 
 
@@ -85,7 +88,12 @@ async def planned(connection: Any, name: str, plan_mode: str) -> list[str]:
     query = load_queries("postgres")[name]
     text, parameters = query.postgres()
     ids = [f"{'E' if 'event' in name else 'R'}{number:025d}" for number in range(100)]
-    values = [[f"e{number}" for number in range(100)] if name == "prune_keys" else ids for _ in query.columns]
+    values: list[list[Any]] = [ids for _ in query.columns]
+    if name == "prune_keys":
+        values = [["f"] * 100, [f"e{number}" for number in range(100)]]
+    elif name == "prune_samples":
+        values = [["f1"] * 100, list(range(100))]
+    known = VALUES | ({"after": 0} if name == "sample_walk" else {})
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -94,7 +102,7 @@ async def planned(connection: Any, name: str, plan_mode: str) -> list[str]:
         else:
             settings = f"set local plan_cache_mode = {plan_mode}{WALK}"
         await connection.execute(settings)
-        rows = await connection.fetch(f"explain {text}", *values, *(VALUES[key] for key in parameters))
+        rows = await connection.fetch(f"explain {text}", *values, *(known[key] for key in parameters))
         return [row[0] for row in rows]
     finally:
         await transaction.rollback()
@@ -123,7 +131,7 @@ async def test_on_postgresql_no_table_is_scanned(
 
         for known in ("unknown", "analyzed"):
             if known == "analyzed":
-                await connection.execute("analyze run, event, step, attempt, event_key, log, span, log_tally")
+                await connection.execute("analyze run, event, step, attempt, event_key, log, span, log_tally, sample")
             for name in WALKS:
                 for mode in ("force_generic_plan", "force_custom_plan"):
                     plans[name, f"{known}, {mode}"] = await planned(connection, name, mode)
@@ -153,6 +161,8 @@ async def test_on_postgresql_no_table_is_scanned(
         ("prune_runs", "SEARCH run USING PRIMARY KEY (id=?)"),
         ("prune_events", "SEARCH event USING PRIMARY KEY (id=?)"),
         ("prune_keys", "SEARCH event_key USING PRIMARY KEY (function_id=? AND event_id=?)"),
+        ("sample_walk", "SEARCH sample USING PRIMARY KEY (function_id=? AND at>? AND at<?)"),
+        ("prune_samples", "SEARCH sample USING PRIMARY KEY (function_id=? AND at=?)"),
     ],
 )
 def test_on_sqlite_each_look_up_has_its_index(name: str, index: str) -> None:

@@ -23,6 +23,7 @@ from stepwell.engine.janitor import Janitor, Retention
 from stepwell.engine.logbook import Logbook
 from stepwell.engine.membership import Membership
 from stepwell.engine.reconciler import Reconciler
+from stepwell.engine.sampler import Sampler
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.slots import Slots
 from stepwell.engine.transport import Transport
@@ -83,6 +84,7 @@ class Engine:
         retention: Retention | None = None,
         fetcher: Fetching | None = None,
         is_reconciling: bool = False,
+        is_sampling: bool = False,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -95,7 +97,7 @@ class Engine:
         self._fetcher = fetcher
         self._calls_per_app_max = calls_per_app_max
         self._membership = Membership(
-            store, self.clock, environment, take_over_s, self._functions_seen, self._watcher.doubted
+            store, self.clock, environment, take_over_s, self._functions_seen, self._watcher.doubted, self._work
         )
         self._janitor: Janitor | None = None
         if retention is not None:
@@ -103,7 +105,10 @@ class Engine:
         self.reconciler = Reconciler(store, self.clock, self.registries, inserted=self._revived, look=self._look_at_all)
         self.endings = Endings(self._ended_elsewhere)
         self.logbook = Logbook(store, self.clock, self.ids, self._watcher)
-        self._is_reconciling = is_reconciling
+        self.sampler = Sampler(
+            store, self.clock, lambda: self.registry, self._activity, lambda: self._membership.is_eldest
+        )
+        self._is_reconciling, self._is_sampling = is_reconciling, is_sampling
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._travel = asyncio.Lock()
@@ -148,6 +153,8 @@ class Engine:
             self._spawn(self._janitor.run())
         if self._is_reconciling:
             self._spawn(self.reconciler.run())
+        if self._is_sampling:
+            self._spawn(self.sampler.run())
 
     async def _start_loops(self) -> None:
         self.store.tell(News({}, is_new=True))  # whoever was alone until now isn't any more
@@ -168,6 +175,7 @@ class Engine:
         await self._cancel([*self._tasks, *([self._working] if self._working is not None else [])])
         try:
             async with asyncio.timeout(_LEAVE_S_MAX):
+                await self.sampler.stop()
                 await self.store.submit(LeaveRequest(self.clock.now()))
             self.store.tell(News({}, is_left=True))
         except (StoreError, TimeoutError) as error:
@@ -214,6 +222,13 @@ class Engine:
                     return
                 except StoreError:
                     await asyncio.sleep(_ENTER_RETRY_S)
+
+    def _work(self) -> int:
+        return self._executor.lease_count + self._scheduler.inserted_count
+
+    def _activity(self) -> tuple[int, int]:
+        """Return another value than before whenever a replica has begun something, or left something in the queue."""
+        return self._work(), self._membership.work_of_all
 
     def unready(self) -> str | None:
         """Return why this replica should get no requests now; None when it should."""

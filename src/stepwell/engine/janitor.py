@@ -1,4 +1,4 @@
-"""Deletes what has expired: runs some time after they ended, events that no run has, windows of event ids.
+"""Deletes what has expired: runs some time after they ended, events that no run has, windows of event ids, samples.
 
 Ids rise with time, so each function's runs, and the events, are *walked* from the oldest id on. A walk goes as far as
 has expired and rests until the next id is as old; what it steps over (a run that hasn't ended, an event whose run is
@@ -28,7 +28,7 @@ from stepwell.engine.ids import ulid_text
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
 from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, MINUTE_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
-from stepwell.store.found import Aged
+from stepwell.store.found import Aged, Minute
 from stepwell.store.interface import Fenced, Store
 from stepwell.store.request import Pruned, PruneRequest
 
@@ -71,7 +71,7 @@ class _Walk(Protocol):
     due_at: int
     """When there may be something that has expired."""
 
-    async def look(self, now: int) -> Sequence[Aged | tuple[FunctionId, str]]:
+    async def look(self, now: int) -> Sequence[Aged | Minute | tuple[FunctionId, str]]:
         """Go on by one look; return what has expired."""
         ...
 
@@ -125,6 +125,25 @@ class _WalkOfKeys:
         return [key[:2] for key in found if key.expires_at <= now]
 
 
+class _WalkOfSamples:
+    """A walk over what was seen of a function, minute by minute."""
+
+    def __init__(self, store: Store, function_id: FunctionId, kept_ms: int) -> None:
+        self._store, self._function_id, self._kept_ms = store, function_id, kept_ms
+        self._after = -1
+        self.due_at = 0
+
+    async def look(self, now: int) -> Sequence[Minute]:
+        found = await self._store.walk_samples(
+            self._function_id, after=self._after, until=now - self._kept_ms, limit=_LOOK_KEYS_MAX
+        )
+        if len(found) == _LOOK_KEYS_MAX:
+            self._after = found[-1].at
+        else:
+            self._after, self.due_at = -1, now + _round_ms(self._kept_ms)
+        return found
+
+
 class Janitor:
     """Prunes one environment. One ``sweep_once`` at a time. ``pruned`` is told of the runs that were to go."""
 
@@ -150,6 +169,7 @@ class Janitor:
         if self._retention.environment_ms is not None:
             self._events = _WalkInTime(self._retention.environment_ms, self._walk_events)
         self._keys = _WalkOfKeys(self._store)
+        self._samples: dict[FunctionId, _WalkOfSamples] = {}
         self._functions_at = 0
         """When the functions are read again."""
 
@@ -197,7 +217,7 @@ class Janitor:
 
     def _walks(self) -> list[_Walk]:
         events = [self._events] if self._events is not None else []
-        return [*events, *self._runs.values(), self._keys]
+        return [*events, *self._runs.values(), *self._samples.values(), self._keys]
 
     def _next_at(self) -> int:
         """Return when there may be something to do."""
@@ -214,6 +234,7 @@ class Janitor:
                 kept_ms = self._retention.of(function.slug)
                 if kept_ms is not None and function.id not in self._runs:
                     self._runs[function.id] = _WalkInTime(kept_ms, self._walk_runs(function.id))
+                    self._samples[function.id] = _WalkOfSamples(self._store, function.id, kept_ms)
             self._note_unknown({function.slug for function in functions})
             self._functions_at = now + min([DAY_MS, *(_round_ms(kept_ms) for kept_ms in self._retention.finite)])
         for walk in self._walks():
@@ -281,10 +302,15 @@ class _Basket:
         self._runs: list[RunId] = []
         self._events: list[EventId] = []
         self._keys: list[tuple[FunctionId, str]] = []
+        self._samples: list[Minute] = []
         self._weight = 0
 
-    async def put(self, found: Aged | tuple[FunctionId, str], *, is_event: bool) -> None:
+    async def put(self, found: Aged | Minute | tuple[FunctionId, str], *, is_event: bool) -> None:
         """Take one more; empty the basket before it gets too heavy."""
+        if isinstance(found, Minute):
+            await self._make_room(1)
+            self._samples.append(found)
+            return
         if not isinstance(found, Aged):
             await self._make_room(1)
             self._keys.append(found)
@@ -307,9 +333,9 @@ class _Basket:
 
     async def empty(self) -> None:
         """Delete what was taken."""
-        request = self._empty._replace(runs=self._runs, events=self._events, keys=self._keys)
-        self._runs, self._events, self._keys, self._weight = [], [], [], 0
-        if request.runs or request.events or request.keys:
+        request = self._empty._replace(runs=self._runs, events=self._events, keys=self._keys, samples=self._samples)
+        self._runs, self._events, self._keys, self._samples, self._weight = [], [], [], [], 0
+        if request.runs or request.events or request.keys or request.samples:
             self._count(await self._prune(request))
 
     async def _prune_in_pieces(self, run_id: RunId, rows_max: int) -> None:

@@ -35,7 +35,8 @@ log = structlog.get_logger("stepwell.membership")
 
 class Membership:
     """Keeps this replica alive in the eyes of the others. ``synced`` is called with the revision of the functions at
-    each beat, ``released`` when jobs were released that nobody works on any more.
+    each beat, ``released`` when jobs were released that nobody works on any more. ``work`` returns another number than
+    before whenever this replica has done something.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Membership:
         take_over_s: float,
         synced: Callable[[int], None],
         released: Callable[[], None],
+        work: Callable[[], int],
     ) -> None:
         self._store, self._clock, self._environment = store, clock, environment
-        self._synced, self._released = synced, released
+        self._synced, self._released, self._work = synced, released, work
         self._beat_s = take_over_s / _BEATS_PER_TAKE_OVER
         # A beat may be missed by others for as long as one takes to come, and reaping waits for the next: together the
         # time after which work must have been taken over.
@@ -61,6 +63,10 @@ class Membership:
         self._checked = -1
         self.is_alone = True
         """Whether there is nobody to offer work to, as the last beat saw it, or news told since."""
+        self.is_eldest = True
+        """Whether this replica does what one of them should do, as the last beat saw it. For a while two may think so."""
+        self.work_of_all = 0
+        """Another number than before whenever any replica has done something, as the last beat saw it."""
 
     @property
     def may_call(self) -> bool:
@@ -146,7 +152,7 @@ class Membership:
 
     async def _beat(self) -> Beat:
         before = self._clock.elapsed()
-        result = await self._store.submit(BeatRequest(self._silent_ms))
+        result = await self._store.submit(BeatRequest(self._silent_ms, self._work()))
         after = self._clock.elapsed()
         assert result.beat is not None, "a beat was answered without what it saw"
         if after - before < _ROUND_TRIP_S_MAX:
@@ -157,6 +163,8 @@ class Membership:
             self._beating_since = before
         self._beaten_at = before
         self.is_alone = result.beat.replica_count == 1
+        self.is_eldest = result.beat.elder_count == 0
+        self.work_of_all = result.beat.work
         return result.beat
 
     async def _release_orphans(self, scheduler: Scheduler, executor: Executor) -> None:

@@ -71,6 +71,8 @@ class Scheduler:
         self._gathering_due: int | None = None
         self._reloading = asyncio.Lock()
         self._wakes = asyncio.Event()
+        self.inserted_count = 0
+        """Jobs that this replica left in the queue so far."""
         self._is_busy = False
         self._is_sweeping = False
 
@@ -95,6 +97,7 @@ class Scheduler:
 
     def inserted(self, partition: str, due_at: int) -> None:
         """Note a job that this replica inserted for anybody; others hear of it where this one can't take it soon."""
+        self.inserted_count += 1
         self.notice(partition, due_at)
         if due_at <= self._clock.now() and self._slots.free(self._registries.lane(partition)) == 0:
             self._tell(News({partition: due_at}))

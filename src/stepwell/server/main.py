@@ -98,6 +98,7 @@ def make_engine(
         retention=settings.retention,
         fetcher=fetcher,
         is_reconciling=True,
+        is_sampling=True,
     )
 
 

@@ -4,7 +4,7 @@ A plan without I/O: it yields each statement and is sent the rows that come back
 stop between any two statements drive the same one.
 
 The order is that of the locks: replica, names and keys, environments, schedules, runs, jobs, waits, events; then what is
-only inserted; then lines and spans of runs; last what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
+only inserted; then lines and spans of runs, and samples; last what is pruned, for which it never waits. Rows that another batch might touch are sorted by their keys, so that two
 batches wait for each other in one direction only. Expected conflicts come back as rows, never as errors. There is one
 statement for each table and batch.
 """
@@ -40,6 +40,7 @@ from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, JobId, Rep
 from stepwell.store.access import decide
 from stepwell.store.admission import Admitted, Asked, admit
 from stepwell.store.claim import claim
+from stepwell.store.found import Sample
 from stepwell.store.interface import Fenced
 from stepwell.store.locks import locks_of
 from stepwell.store.log import write_log
@@ -66,6 +67,7 @@ from stepwell.store.request import (
     RepairRequest,
     Request,
     Result,
+    SampleRequest,
     SettingRequest,
     SignalRequest,
     SweepRequest,
@@ -222,6 +224,7 @@ class Batch:
         yield from self._each(LeaveRequest, self._leave)
         yield from self._each(RepairRequest, self._repair)
         yield from self._each(LogRequest, self._log)
+        yield from self._sample()
         yield from self._each(PruneRequest, self._prune)
         for index, made in self._made.items():
             self.results[index] = made.told_by(self.results[index])
@@ -680,11 +683,11 @@ class Batch:
     # -- replicas -----------------------------------------------------------------------------------------------
 
     def _beat(self, index: int, request: BeatRequest) -> Plan:
-        [(now,)] = yield Statement("replica_beat", parameters={"id": self._replica_id})
-        [(count, dead)] = yield Statement(
+        [(now,)] = yield Statement("replica_beat", parameters={"id": self._replica_id, "work": request.work})
+        [(count, dead, elder, work)] = yield Statement(
             "replica_survey", parameters={"id": self._replica_id, "silent_ms": request.silent_ms}
         )
-        beat = Beat(now, count, dead or 0, self._revisions)
+        beat = Beat(now, count, dead or 0, elder or 0, work or 0, self._revisions)
         self.results[index] = Result(Verdict.COMMITTED, beat=beat)
 
     def _reap(self, _index: int, request: ReapRequest) -> Plan:
@@ -711,6 +714,16 @@ class Batch:
     def _log(self, index: int, request: LogRequest) -> Plan:
         logged = yield from write_log(request)
         self.results[index] = Result(Verdict.COMMITTED, logged=logged)
+
+    def _sample(self) -> Plan:
+        merged: dict[tuple[str, int], Sample] = {}
+        for request in self._requests:
+            if isinstance(request, SampleRequest):
+                for sample in request.samples:
+                    key = sample[:2]
+                    merged[key] = sample.joined(merged[key]) if key in merged else sample
+        if merged:
+            yield Statement("sample_put", [merged[key] for key in sorted(merged)])
 
     def _prune(self, index: int, request: PruneRequest) -> Plan:
         pruned = yield from prune(request)

@@ -18,8 +18,9 @@ from stepwell.limits import (
 )
 from stepwell.protocol.ids import EnvironmentId, FunctionId, ulid_ms
 from stepwell.store.begun import STATUS_OF_MANY
-from stepwell.store.found import EndedCount, EndedRun, FunctionCount, NamedEvent, RunCounts, RunFilter
+from stepwell.store.found import EndedCount, EndedRun, FunctionCount, NamedEvent, RunCounts, RunFilter, Sample
 from stepwell.store.lists import brief_runs, find_runs
+from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
 
 _LAST: Final = "\U0010ffff"  # after all characters that a key has
@@ -120,6 +121,22 @@ def calls_in_progress() -> Reading[list[tuple[str, int]]]:
     """Return how many jobs of each partition are being worked on."""
     rows = yield Text("select partition, count(*) from job where owner is not null group by partition", ())
     return [(row[0], row[1]) for row in rows]
+
+
+def slot_counts(keys: Sequence[str]) -> Reading[dict[str, int]]:
+    """Return by how many each of some concurrency keys is used."""
+    rows = yield Statement("slot_count", [(key,) for key in sorted(set(keys))])
+    return dict(rows)
+
+
+def samples(function_id: FunctionId, *, start: int, end: int, bucket_ms: int) -> Reading[list[Sample]]:
+    """Return the most that was seen of a function in each bucket in which anything was; served by the primary key."""
+    rows = yield Text(
+        "select min(at), max(backlog), max(running), max(runs_running) from sample"
+        " where function_id = ? and at >= ? and at < ? group by (at - ?) / ?",
+        (function_id, start, end, start, bucket_ms),
+    )
+    return [Sample(function_id, *row) for row in rows]
 
 
 def slots_used(prefixes: Sequence[str]) -> Reading[dict[str, list[tuple[str, int]]]]:

@@ -243,6 +243,35 @@ class RunContent(NamedTuple):
     output: bytes | None
 
 
+class Minute(NamedTuple):
+    """A minute of a function of which something is kept."""
+
+    function_id: FunctionId
+    at: int
+    """When it began, Unix ms."""
+
+
+class Sample(NamedTuple):
+    """The most that was seen at once of a function within a minute, or within some minutes from ``at`` on."""
+
+    function_id: FunctionId
+    at: int
+    backlog: int = 0
+    """Calls that were due, and waited for their turn."""
+    running: int = 0
+    """Calls in progress."""
+    runs_running: int = 0
+    """Runs, from their first call to their end, where the function has a limit of its own for all of them."""
+
+    def joined(self, other: Sample) -> Sample:
+        """Return the most of both, of this one's minute."""
+        return self._replace(
+            backlog=max(self.backlog, other.backlog),
+            running=max(self.running, other.running),
+            runs_running=max(self.runs_running, other.runs_running),
+        )
+
+
 class LogFilter(NamedTuple):
     """Which lines to list: those of one run in their order, or of all from the newest on.
 

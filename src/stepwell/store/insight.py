@@ -22,6 +22,7 @@ from stepwell.store.found import (
     RunCounts,
     RunDetail,
     RunFilter,
+    Sample,
     Version,
 )
 from stepwell.store.read import Reading
@@ -90,6 +91,12 @@ class Questions:
 
     async def calls_in_progress(self) -> list[tuple[str, int]]:
         return await self._ask(counts.calls_in_progress)
+
+    async def slot_counts(self, keys: Sequence[str]) -> dict[str, int]:
+        return await self._ask(lambda: counts.slot_counts(keys))
+
+    async def samples(self, function_id: FunctionId, *, start: int, end: int, bucket_ms: int) -> list[Sample]:
+        return await self._ask(lambda: counts.samples(function_id, start=start, end=end, bucket_ms=bucket_ms))
 
     async def slots_used(self, prefixes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
         return await self._ask(lambda: counts.slots_used(prefixes))

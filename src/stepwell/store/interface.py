@@ -51,6 +51,7 @@ from stepwell.store.found import (
     Lease,
     LogFilter,
     LogPage,
+    Minute,
     NamedEvent,
     Relatives,
     RowPayload,
@@ -58,6 +59,7 @@ from stepwell.store.found import (
     RunCounts,
     RunDetail,
     RunFilter,
+    Sample,
     Schedule,
     Version,
     Walk,
@@ -138,6 +140,17 @@ class Insight(Protocol):
 
     async def calls_in_progress(self) -> list[tuple[str, int]]:
         """Return how many jobs of each partition are being worked on."""
+        ...
+
+    async def slot_counts(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return by how many each of some concurrency keys is used."""
+        ...
+
+    async def samples(self, function_id: FunctionId, *, start: int, end: int, bucket_ms: int) -> list[Sample]:
+        """Return the most that was seen of a function in each bucket, where anything was.
+
+        A sample belongs to the bucket in which its minute began; what is returned has the first minute's time.
+        """
         ...
 
     async def slots_used(self, prefixes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
@@ -375,6 +388,10 @@ class Store(Protocol):
         Those of the environment that were received by ``received_before``, and that neither a run nor a gathering has,
         have expired.
         """
+        ...
+
+    async def walk_samples(self, function_id: FunctionId, *, after: int, until: int, limit: int) -> list[Minute]:
+        """Return the minutes of a function of which a sample is kept, from ``after`` to ``until``, in their order."""
         ...
 
     async def check(self, walk: Walk, after: tuple[str, ...], *, now: int, limit: int) -> list[Checked]:

@@ -56,6 +56,9 @@ def prune(request: PruneRequest) -> Deleting[Pruned]:
     if request.keys:
         deleted = yield Statement("prune_keys", sorted(request.keys), {"now": request.now})
         pruned = pruned._replace(keys=len(deleted))
+    if request.samples:
+        deleted = yield Statement("prune_samples", sorted(request.samples))
+        pruned = pruned._replace(samples=len(deleted))
     return pruned
 
 

@@ -41,6 +41,7 @@ from stepwell.store.found import (
     EventKey,
     Fault,
     Lease,
+    Minute,
     RunDetail,
     Schedule,
     Walk,
@@ -335,6 +336,13 @@ def check(walk: Walk, after: tuple[str, ...], now: int, limit: int) -> Reading[l
     times = {"now": now, "before": now - FAULT_AGE_MS, "sent_before": now - SIGNAL_KEPT_MS}
     rows = yield Statement(name, parameters={**place, **times, "limit": limit})
     return [Checked(tuple(row[:-1]), Fault(row[-1]) if row[-1] is not None else None) for row in rows]
+
+
+def walk_samples(function_id: FunctionId, after: int, until: int, limit: int) -> Reading[list[Minute]]:
+    """Return the minutes of a function of which a sample is kept."""
+    parameters = {"function_id": function_id, "after": after, "until": until, "limit": limit}
+    rows = yield Statement("sample_walk", parameters=parameters)
+    return [Minute(function_id, row[0]) for row in rows]
 
 
 def walk_event_keys(after: tuple[str, str], limit: int) -> Reading[list[EventKey]]:

@@ -27,7 +27,7 @@ from stepwell.protocol.ids import (
     JobId,
     RunId,
 )
-from stepwell.store.found import Fault
+from stepwell.store.found import Fault, Minute, Sample
 
 
 class Verdict(StrEnum):
@@ -147,6 +147,8 @@ class BeatRequest(NamedTuple):
 
     silent_ms: int
     """A replica that hasn't beaten for so long counts as dead."""
+    work: int = 0
+    """Another number than before whenever this replica has begun something, or left something in the queue."""
     done: Callable[[Result], None] | None = None
 
 
@@ -166,7 +168,8 @@ class LeaveRequest(NamedTuple):
 
 
 class PruneRequest(NamedTuple):
-    """Delete what has expired: runs that ended, with their steps, attempts and events; events; windows of event ids.
+    """Delete what has expired: runs that ended, with their steps, attempts and events; events; windows of event ids;
+    samples.
 
     It waits for nobody: what another transaction has is passed over, and so is all that must stay. That is a run which
     hasn't ended, an event that was received after ``received_before`` or that a run or a gathering still has, and a window
@@ -177,6 +180,7 @@ class PruneRequest(NamedTuple):
     runs: Sequence[RunId] = ()
     events: Sequence[EventId] = ()
     keys: Sequence[tuple[FunctionId, str]] = ()
+    samples: Sequence[Minute] = ()
     received_before: int | None = None
     """None keeps all events, those of the runs, too."""
     rows_max: int | None = None
@@ -280,6 +284,13 @@ class LogRequest(NamedTuple):
     lines: Sequence[LogLine]
     spans: Sequence[Span]
     now: int
+    done: Callable[[Result], None] | None = None
+
+
+class SampleRequest(NamedTuple):
+    """Keep what was seen of functions: of a minute that is there already, the most. Idempotent."""
+
+    samples: Sequence[Sample]
     done: Callable[[Result], None] | None = None
 
 
@@ -396,6 +407,7 @@ Request: TypeAlias = (
     | RepairRequest
     | SettingRequest
     | LogRequest
+    | SampleRequest
     | BeatRequest
     | ReapRequest
     | LeaveRequest
@@ -418,6 +430,10 @@ class Beat(NamedTuple):
     replica_count: int
     dead_count: int
     """Replicas that should be reaped."""
+    elder_count: int
+    """Replicas with a lesser id that live: of those that live, just one has none."""
+    work: int
+    """It is another number than before whenever any of them has done something."""
     revisions: Mapping[EnvironmentId, int]
 
 
@@ -429,6 +445,7 @@ class Pruned(NamedTuple):
     keys: int = 0
     rows: int = 0
     """Attempts, steps and events of a batch, where they were limited."""
+    samples: int = 0
 
 
 class Logged(NamedTuple):

@@ -44,6 +44,7 @@ from stepwell.store.found import (
     Lease,
     LogFilter,
     LogPage,
+    Minute,
     RunDetail,
     RunFilter,
     Schedule,
@@ -283,6 +284,9 @@ class SQLiteStore:
         self, environment: EnvironmentId, *, after: str, received_before: int, limit: int
     ) -> list[Aged]:
         return await self._read(read.walk_events(environment, after, received_before, limit))
+
+    async def walk_samples(self, function_id: FunctionId, *, after: int, until: int, limit: int) -> list[Minute]:
+        return await self._read(read.walk_samples(function_id, after, until, limit))
 
     async def check(self, walk: Walk, after: tuple[str, ...], *, now: int, limit: int) -> list[Checked]:
         return await self._read(read.check(walk, after, now, limit))

@@ -17,9 +17,9 @@ from stepwell.engine.clock import Clock
 from stepwell.engine.ids import ulid_text
 from stepwell.engine.janitor import Janitor, Retention
 from stepwell.errors import StoreClosed, StoreError, StoreUnavailable
-from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
+from stepwell.limits import DAY_MS, EVENT_ID_WINDOW_MS, HOUR_MS, MINUTE_MS, PRUNE_RUNS_MAX, PRUNE_WEIGHT_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
-from stepwell.store.found import Aged, EventKey
+from stepwell.store.found import Aged, EventKey, Minute
 from stepwell.store.interface import Fenced, Store
 from stepwell.store.request import Pruned, PruneRequest, Result, Verdict
 from tests.unit.engine.making import DEV, T0, function_of
@@ -39,6 +39,7 @@ class History:
         self.runs: dict[str, list[Aged]] = {}
         self.events: list[Aged] = []
         self.keys: list[EventKey] = []
+        self.samples: list[Minute] = []
         self.requests: list[PruneRequest] = []
         self.asked: list[str] = []
         self.slept_s: list[float] = []
@@ -97,6 +98,10 @@ class History:
         self.asked.append("keys")
         return [key for key in self.keys if key[:2] > after][:limit]
 
+    async def walk_samples(self, function_id: FunctionId, *, after: int, until: int, limit: int) -> list[Minute]:
+        self.asked.append(f"samples of {function_id}")
+        return [one for one in self.samples if one.function_id == function_id and after < one.at <= until][:limit]
+
     async def submit(self, request: PruneRequest) -> Result:
         if self.failures:
             raise self.failures.pop(0)
@@ -117,7 +122,8 @@ class History:
                 return Pruned(rows=request.rows_max)
         self._gone.update(request.runs, request.events)
         self.keys = [key for key in self.keys if key[:2] not in request.keys]
-        return Pruned(len(request.runs), len(request.events), len(request.keys))
+        self.samples = [sample for sample in self.samples if sample not in request.samples]
+        return Pruned(len(request.runs), len(request.events), len(request.keys), samples=len(request.samples))
 
     def _after(self, rows: list[Aged], after: str) -> Iterator[Aged]:
         first = bisect.bisect_right(rows, after, key=lambda aged: aged.id)
@@ -202,10 +208,11 @@ async def test_runs_of_many_functions_share_a_transaction(history: History) -> N
     assert [len(request.runs) for request in history.requests] == [50]
 
 
-async def test_runs_events_and_windows_share_a_transaction(history: History) -> None:
+async def test_runs_events_windows_and_samples_share_a_transaction(history: History) -> None:
     [run] = old(history, 1)
     history.events = [Aged(history.id(T0), 1, 100), Aged(history.id(T0))]
     history.keys = [EventKey(FunctionId("f"), "x", NOW), EventKey(FunctionId("f"), "y", NOW + 1)]
+    history.samples = [Minute(FunctionId("id-of-app-f"), T0)]
     event = history.events[0].id
 
     await history.janitor().sweep_once()
@@ -216,6 +223,7 @@ async def test_runs_events_and_windows_share_a_transaction(history: History) -> 
             runs=[RunId(run)],
             events=[EventId(event)],
             keys=[(FunctionId("f"), "x")],
+            samples=[Minute(FunctionId("id-of-app-f"), T0)],
             received_before=NOW - KEPT_MS,
         )
     ]
@@ -292,6 +300,24 @@ async def test_windows_are_walked_from_one_end_to_the_other(history: History) ->
     assert await janitor.sweep_once() == Pruned()
     history.now += 1
     assert await janitor.sweep_once() == Pruned(keys=1)
+
+
+async def test_samples_are_kept_as_long_as_their_functions_runs(history: History) -> None:
+    history.runs = {"app-f": [], "app-g": []}
+    ids = [FunctionId("id-of-app-f"), FunctionId("id-of-app-g")]
+    history.samples = [Minute(id, NOW - DAY_MS - number * MINUTE_MS) for id in ids for number in reversed(range(1_200))]
+    janitor = history.janitor(Retention(KEPT_MS, {"app-g": DAY_MS}))
+
+    pruned = await janitor.sweep_once()
+
+    assert pruned == Pruned(samples=1_200)
+    assert {sample.function_id for sample in history.samples} == {ids[0]}
+    assert history.asked.count("samples of id-of-app-g") == 3
+    history.samples.append(Minute(ids[1], NOW - DAY_MS + HOUR_MS - 1))
+    history.now += HOUR_MS - 1
+    assert await janitor.sweep_once() == Pruned()
+    history.now += 1
+    assert await janitor.sweep_once() == Pruned(samples=1)
 
 
 async def test_new_windows_are_looked_for_when_the_first_of_them_may_be_over(history: History) -> None:
@@ -447,7 +473,7 @@ async def test_it_rests_for_an_hour_when_there_is_nothing_to_do(history: History
     assert found == [60.0, *[3_600.0] * 22, *found[23:]]
     assert sum(found) > 3 * 86_400
     assert history.asked.count("functions") <= 1 + sum(found) // 86_400
-    assert len(history.asked) <= 5 * (1 + sum(found) // 86_400)
+    assert len(history.asked) <= 7 * (1 + sum(found) // 86_400)
     assert history.requests == []
 
 

@@ -219,7 +219,7 @@ export interface FindingView {
   examples: string[];
 }
 
-/** Runs of a function that ended from ``at`` on, up to the next bucket. */
+/** Runs of a function that ended from ``at`` on, up to the next bucket; and the most that it had to do at once. */
 export interface FunctionBucket {
   at: string;
   completed?: number;
@@ -228,6 +228,9 @@ export interface FunctionBucket {
   skipped?: number;
   p50_ms: number | null;
   p95_ms: number | null;
+  backlog: number;
+  running: number;
+  runs_running: number;
 }
 
 /** A function with its configuration. */

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final
 
 import msgspec
 
 from stepwell.engine.core.model import Function, Run, RunStatus
-from stepwell.engine.core.partition import TIMERS, Scope, Token, TokenKind, parse, slot_key
+from stepwell.engine.core.partition import Scope, Token, TokenKind, slot_key
 from stepwell.engine.core.rules import PLAIN, SlotRule
-from stepwell.limits import BACKLOG_COUNTED_MAX, BACKLOG_PARTITIONS_MAX, BUCKETS_MAX, HOUR_MS, HOURS_MAX
+from stepwell.engine.sampler import count_calls
+from stepwell.limits import BUCKETS_MAX, HOUR_MS, HOURS_MAX, MINUTE_MS
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import FunctionId
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
@@ -21,6 +22,7 @@ from stepwell.server.api.percentile import percentile
 from stepwell.server.api.stats import RunsBucket
 from stepwell.server.context import Context
 from stepwell.server.failure import error_line, read_failure
+from stepwell.store.found import Sample
 
 _LIST_BUCKETS: Final = 24
 _BUCKETS: Final = 48
@@ -62,10 +64,16 @@ class FunctionSummaries(msgspec.Struct, frozen=True):
 
 
 class FunctionBucket(RunsBucket, frozen=True, kw_only=True):
-    """Runs of a function that ended from ``at`` on, up to the next bucket."""
+    """Runs of a function that ended from ``at`` on, up to the next bucket; and the most that it had to do at once."""
 
     p50_ms: int | None
     p95_ms: int | None
+    backlog: int
+    """Calls that were due, and waited for their turn. It is looked at every few seconds, and kept by the minute."""
+    running: int
+    """Calls in progress."""
+    runs_running: int
+    """Runs that the function's limit of runs without a key counts, from their first call to their end."""
 
 
 class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +187,7 @@ async def show_functions_stats(call: Call[FunctionsStatsQuery, Nothing]) -> Func
     for times in took.values():
         times.sort()
     failed = {run.function_id: run for run in await insight.last_failures(environment)}
-    backlog, running = await _calls(call.context)
+    backlog, running = await count_calls(engine.store, engine.clock.now())
     items = [
         FunctionSummary(
             slug=function.slug,
@@ -215,7 +223,14 @@ async def show_function_stats(call: Call[FunctionStatsQuery, Nothing]) -> Functi
         took[(run.ended_at - start) // bucket_ms].append(run.took_ms)
     for times in took:
         times.sort()
-    backlog, running = await _calls(call.context)
+    backlog, running = await count_calls(engine.store, end - 1)
+    limits = await _limits(call.context, function)
+    samples = [
+        *await insight.samples(function.id, start=start, end=end, bucket_ms=bucket_ms),
+        *engine.sampler.seen(function.id),
+        Sample(function.id, end - 1, backlog[function.id], running[function.id], _runs_now(limits)),
+    ]
+    work = _at_work(samples, start=start, number=number, bucket_ms=bucket_ms)
     return FunctionStats(
         bucket_ms=bucket_ms,
         buckets=[
@@ -223,13 +238,16 @@ async def show_function_stats(call: Call[FunctionStatsQuery, Nothing]) -> Functi
                 at=time_text(start + place * bucket_ms),
                 p50_ms=percentile(took[place], 0.5),
                 p95_ms=percentile(took[place], 0.95),
+                backlog=work[place].backlog,
+                running=work[place].running,
+                runs_running=work[place].runs_running,
                 **by_status[place],
             )
             for place in range(number)
         ],
         backlog=backlog[function.id],
         running=running[function.id],
-        limits=await _limits(call.context, function),
+        limits=limits,
         counted_from=time_text(counts.counted_from) if counts.counted_from is not None else None,
     )
 
@@ -272,21 +290,20 @@ def _last_failure(run: Run | None) -> LastFailure | None:
     return LastFailure(run.id, time_text(_ended_at(run)), error_line(run.output or b"null"))
 
 
-async def _calls(context: Context) -> tuple[Counter[FunctionId], Counter[FunctionId]]:
-    """Return how many calls of each function are due and waiting, and how many are in progress."""
-    engine = context.engine
-    waiting = await engine.store.backlog(
-        now=engine.clock.now(), partitions_max=BACKLOG_PARTITIONS_MAX, count_max=BACKLOG_COUNTED_MAX
-    )
-    return _by_function(waiting), _by_function(await engine.store.insight.calls_in_progress())
+def _at_work(samples: Iterable[Sample], *, start: int, number: int, bucket_ms: int) -> list[Sample]:
+    """Return the most of samples in each bucket. Where a bucket is less than their minute, each counts for several."""
+    work = [Sample(FunctionId(""), start + place * bucket_ms) for place in range(number)]
+    span = -(-MINUTE_MS // bucket_ms)
+    for sample in samples:
+        first = (sample.at - start) // bucket_ms
+        for place in range(max(0, first), min(number, first + span)):
+            work[place] = work[place].joined(sample)
+    return work
 
 
-def _by_function(counts: Iterable[tuple[str, int]]) -> Counter[FunctionId]:
-    found: Counter[FunctionId] = Counter()
-    for partition, number in counts:
-        if partition != TIMERS:
-            found[parse(partition).function_id] += number
-    return found
+def _runs_now(limits: Iterable[LimitUse]) -> int:
+    """Return how many runs a function's own limit of all of them counts now."""
+    return max((one.used for one in limits if (one.of, one.key, one.scope) == ("runs", None, Scope.FN)), default=0)
 
 
 async def _limits(context: Context, function: Function) -> list[LimitUse]:

@@ -27,7 +27,8 @@ create table setting (
 create table replica (
   id text collate "C" primary key,
   started_at bigint not null,
-  beat_at bigint not null
+  beat_at bigint not null,
+  work bigint not null default 0
 );
 
 create table app (
@@ -359,6 +360,15 @@ create table log_tally (
 ) with (
   -- Counted up in place while a run writes.
   fillfactor = 85
+);
+
+create table sample (
+  function_id text collate "C" not null,
+  at bigint not null,
+  backlog integer not null check (backlog >= 0),
+  running integer not null check (running >= 0),
+  runs_running integer not null check (runs_running >= 0),
+  primary key (function_id, at)
 );
 
 create table account (

@@ -23,7 +23,9 @@ create table setting (
 create table replica (
   id text primary key,
   started_at integer not null,
-  beat_at integer not null
+  beat_at integer not null,
+  -- Rises with what it does: by it others know that there is something to look at.
+  work integer not null default 0
 ) strict, without rowid;
 
 create table app (
@@ -338,6 +340,18 @@ create table log_tally (
   line_count integer not null,
   span_count integer not null,
   byte_count integer not null
+) strict, without rowid;
+
+-- How much a function had to do, minute by minute: the most that was seen at once of calls that were due and waited, of
+-- calls in progress, and of runs that the function's own limit counts. A minute without a row had nothing.
+create table sample (
+  function_id text not null,
+  -- When the minute began.
+  at integer not null,
+  backlog integer not null check (backlog >= 0),
+  running integer not null check (running >= 0),
+  runs_running integer not null check (runs_running >= 0),
+  primary key (function_id, at)
 ) strict, without rowid;
 
 -- Who may come in. Of what opens a door only a hash is kept. There is one account at most; until it is made, each start

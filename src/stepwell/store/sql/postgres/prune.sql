@@ -31,3 +31,16 @@ where (function_id, event_id) in (
   for update skip locked
 )
 returning event_id
+
+-- name: prune_samples
+-- rows: function_id text, at bigint
+-- What another replica is just deleting is passed over.
+delete from sample
+where (function_id, at) in (
+  select function_id, at
+  from sample
+  where (function_id, at) in (select v.function_id, v.at from v)
+  order by function_id, at
+  for update skip locked
+)
+returning at

@@ -19,3 +19,15 @@ delete from event_key
 where (function_id, event_id) in (select v.function_id, v.event_id from v)
   and expires_at <= :now
 returning event_id
+
+-- name: prune_samples
+-- rows: function_id text, at bigint
+-- SQLite takes values of both columns from a table with their types, not from v: from that it would take the function's
+-- alone, and look at all of its samples.
+delete from sample
+where (function_id, at) in (
+  select kept.function_id, kept.at
+  from v
+  join sample as kept on kept.function_id = v.function_id and kept.at = v.at
+)
+returning at
