@@ -22,19 +22,24 @@ from stepwell.engine.core.model import Reply
 from stepwell.engine.core.trace import call_span, run_of, trace_id
 from stepwell.engine.transport import OutgoingCall
 from stepwell.limits import LOG_BODY_BYTES_MAX
-from tests.server.world import World, result
+from stepwell.protocol.ids import step_hash
+from tests.server.test_checkpoint import checkpoint
+from tests.server.world import World, ran, result
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 UNKNOWN = "01KAT3ZF00000000000000000Z"
 
 
-async def called(world: World) -> tuple[str, dict[str, str]]:
-    """Let a run end; return its id, and the headers of its call that are about its trace."""
+async def called(world: World, *steps: str) -> tuple[str, dict[str, str]]:
+    """Let a run end whose call goes on after each step; return its id, and the call's headers that are about its trace."""
     calls: list[OutgoingCall] = []
 
-    def answer(call: OutgoingCall) -> Reply:
+    async def answer(call: OutgoingCall) -> Reply:
         calls.append(call)
+        for step in steps:
+            path, body = checkpoint(call, ran(step))
+            assert (await world.client.post(path, content=body)).status_code == 200
         return result(None)
 
     world.apps.answers["pay"] = answer
@@ -133,6 +138,26 @@ async def test_spans_of_the_typescript_sdk_are_known_by_what_it_was_called_with(
     [found] = await spans(world, run_id)
     assert (found["id"], found["attempt_id"], found["parent_id"]) == ("cd" * 8, "0.0.1", None)
     assert (found["started_at"], found["duration_ms"]) == ("2023-11-14T22:13:20.000Z", 250.0)
+
+
+async def test_a_span_that_names_its_step_is_a_part_of_that_in_a_call_that_goes_on(world: World) -> None:
+    run_id, headers = await called(world, "first", "second")
+    asked = {"key": "inngest.traceparent", "value": {"stringValue": headers["traceparent"]}}
+    step = {"key": "inngest.step.hash", "value": {"stringValue": step_hash("second")}}
+    whole, part = "cd" * 8, "ef" * 8
+    body = exported(
+        "ab" * 16,
+        {"spanId": whole, "attributes": [asked]},
+        {"spanId": part, "parentSpanId": whole, "attributes": [asked, step]},
+    )
+
+    await post(world, "/v1/traces/userland", body, JSON)
+
+    outer, inner = await spans(world, run_id)
+    assert (outer["id"], outer["attempt_id"], outer["parent_id"]) == (whole, "0.0.1", None)
+    assert (inner["id"], inner["attempt_id"], inner["parent_id"]) == (part, "0.0.1.1", None)
+    assert outer["attributes"] is None
+    assert inner["attributes"] == {"inngest.step.hash": step_hash("second")}
 
 
 async def test_log_records_are_lines_of_the_attempt_of_their_span(world: World) -> None:

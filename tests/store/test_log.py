@@ -87,7 +87,7 @@ async def test_lines_of_a_run_that_is_not_there_are_passed_over_alone(worker: Wo
 
     assert logged.runs == {run.id}
     assert await messages(worker.store, run_id=run.id) == ["line 2"]
-    assert await worker.store.load_spans(UNKNOWN) == ([], [])
+    assert await worker.store.load_spans(UNKNOWN) == ([], {})
     assert await worker.store.count_lines(UNKNOWN) == 0
 
 
@@ -133,7 +133,7 @@ async def test_spans_are_known_by_their_ids_and_bounded(worker: Worker) -> None:
 
     await write(store, spans=[span(run.id, 2, "a" * 16), span(run.id, 1)])
     await write(store, spans=[span(run.id, 2)])  # its exporter had no answer
-    assert await store.load_spans(run.id) == ([span(run.id, 1), span(run.id, 2, "a" * 16)], ["0.0.1"])
+    assert await store.load_spans(run.id) == ([span(run.id, 1), span(run.id, 2, "a" * 16)], {"0.0.1": "step"})
     over = await write(store, spans=[span(run.id, 10 + number) for number in range(SPANS_PER_RUN_MAX)])
 
     assert over.full_of_spans == {run.id}

@@ -47,6 +47,11 @@ _IDS: Final = ("traceId", "spanId", "parentSpanId")
 _PARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _CALLED_WITH: Final = "inngest.traceparent"
 _TRACE_REF: Final = "inngest.traceref"
+# What the TypeScript SDK says with each span about the run that it belongs to, and nothing of it.
+_OF_PLACES: Final = (
+    *(_CALLED_WITH, _TRACE_REF, "inngest.step.parentSpanId"),
+    *("sdk.run.id", "sdk.app.id", "sys.app.id", "sys.function.id"),
+)
 
 # google.protobuf gives the members of messages no types.
 _Any: TypeAlias = Any
@@ -188,6 +193,8 @@ def _span(item: _Any) -> Span | None:
     place = _place(item.trace_id.hex(), attributes)
     if place is None or len(item.span_id) != 8:
         return None
+    for name in _OF_PLACES:
+        attributes.pop(name, None)
     parent = SpanId(item.parent_span_id.hex()) if len(item.parent_span_id) == 8 else place.call
     if item.status.message:
         attributes["status.message"] = item.status.message

@@ -338,7 +338,7 @@ class Store(Protocol):
         """Return how many lines came for a run, those that were too many as well."""
         ...
 
-    async def load_spans(self, run_id: RunId) -> tuple[list[Span], list[AttemptId]]:
+    async def load_spans(self, run_id: RunId) -> tuple[list[Span], dict[AttemptId, str]]:
         """Return the spans of a run, the first to begin first, and the ids of its attempts, those under way as well."""
         ...
 

@@ -81,8 +81,8 @@ def count_lines(run_id: RunId) -> Reading[int]:
     return rows[0][0] if rows else 0
 
 
-def load_spans(run_id: RunId) -> Reading[tuple[list[Span], list[AttemptId]]]:
-    """Return a run's spans, and its attempts."""
+def load_spans(run_id: RunId) -> Reading[tuple[list[Span], dict[AttemptId, str]]]:
+    """Return a run's spans, and its attempts, each with the id of its step."""
     rows = yield Statement("span_load", parameters={"run_id": run_id, "limit": SPANS_PER_RUN_MAX})
     attempts = yield Statement("attempt_names", parameters={"run_id": run_id})
-    return [read_span(row) for row in rows], [AttemptId(row[0]) for row in attempts]
+    return [read_span(row) for row in rows], {AttemptId(row[0]): row[1] for row in attempts}

@@ -252,7 +252,7 @@ class SQLiteStore:
     async def count_lines(self, run_id: RunId) -> int:
         return await self._read(read_log.count_lines(run_id))
 
-    async def load_spans(self, run_id: RunId) -> tuple[list[Span], list[AttemptId]]:
+    async def load_spans(self, run_id: RunId) -> tuple[list[Span], dict[AttemptId, str]]:
         return await self._read(read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -165,7 +165,7 @@ class SpanView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     parent_id: str | None
-    """The span that it is a part of; null for the outermost of an attempt."""
+    """The span that it is a part of; null for the outermost of its attempt."""
     attempt_id: str | None
     """The attempt whose call it is a part of; null where a span between them is missing."""
     name: str
@@ -189,11 +189,39 @@ async def list_spans(call: Call[Nothing, Nothing]) -> SpanList:
     spans, attempts = await call.context.engine.store.load_spans(run_id)
     belonging = attempts_of(run_id, spans, attempts)
     known = {span.id for span in spans}
-    return SpanList([_span_view(span, belonging.get(span.id), known) for span in spans])
+    return SpanList([_span_view(span, belonging, known) for span in spans])
 
 
-def attempts_of(run_id: RunId, spans: Sequence[Span], attempts: Sequence[AttemptId]) -> dict[SpanId, AttemptId]:
-    """Return the attempt that each span is a part of: it, or what it is a part of, has the call as its parent."""
+class _StepOf(msgspec.Struct, frozen=True):
+    """What the TypeScript SDK says of the step in which a span was made."""
+
+    hash: str | None = msgspec.field(name="inngest.step.hash", default=None)
+
+
+def attempts_of(run_id: RunId, spans: Sequence[Span], attempts: Mapping[AttemptId, str]) -> dict[SpanId, AttemptId]:
+    """Return the attempt that each span is a part of: it, or what it is a part of, has the call as its parent.
+
+    ``attempts`` have the ids of their steps. Where the call went on after its steps, a span that names its step is a part
+    of that.
+    """
+    found = _calls_of(run_id, spans, attempts)
+    steps = {(_call_of(id), step_id): id for id, step_id in attempts.items() if _call_of(id) != id}
+    if steps:
+        for span in spans:
+            call, step_id = found.get(span.id), _step_of(span)
+            if call is not None and step_id is not None:
+                found[span.id] = steps.get((call, step_id), call)
+    return found
+
+
+def _step_of(span: Span) -> str | None:
+    try:
+        return msgspec.json.decode(span.attributes, type=_StepOf).hash if span.attributes is not None else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _calls_of(run_id: RunId, spans: Sequence[Span], attempts: Iterable[AttemptId]) -> dict[SpanId, AttemptId]:
     calls: dict[SpanId, AttemptId] = {call_span(run_id, id): id for id in attempts}
     parents = {span.id: span.parent_id for span in spans}
     found: dict[SpanId, AttemptId | None] = {}
@@ -209,10 +237,14 @@ def attempts_of(run_id: RunId, spans: Sequence[Span], attempts: Sequence[Attempt
     return calls | {id: attempt for id, attempt in found.items() if attempt is not None}
 
 
-def _span_view(span: Span, attempt_id: AttemptId | None, known: Collection[SpanId]) -> SpanView:
+def _span_view(span: Span, belonging: Mapping[SpanId, AttemptId], known: Collection[SpanId]) -> SpanView:
+    attempt_id = belonging.get(span.id)
+    parent_id = span.parent_id
+    if parent_id not in known or (parent_id is not None and belonging.get(parent_id) != attempt_id):
+        parent_id = None
     return SpanView(
         id=span.id,
-        parent_id=span.parent_id if span.parent_id in known else None,
+        parent_id=parent_id,
         attempt_id=attempt_id,
         name=span.name,
         started_at=time_text(span.started_at),

@@ -54,12 +54,12 @@ order by started_at, duration_us desc, id
 limit :limit
 
 -- name: attempt_names
--- The ids of a run's attempts, those under way as well. Served by the primary keys.
-select id
+-- The ids of a run's attempts, those under way as well, and of their steps. Served by the primary keys.
+select id, step_id
 from attempt
 where run_id = :run_id
 union all
-select id || '.' || cast(generation as text)
+select id || '.' || cast(generation as text), step_id
 from job
 where run_id = :run_id
   and owner is not null
