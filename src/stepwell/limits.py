@@ -126,6 +126,7 @@ LIMITS_SHOWN_MAX: Final = 20  # keys of concurrency limits
 OPEN_COUNTED_MAX: Final = 10_000  # runs that haven't ended
 EVENTS_SCANNED_MAX: Final = 20_000  # likewise
 WHERE_SEARCH_MS: Final = 150  # of one page of a search by a condition
+WHERE_SLICE_MS: Final = 10  # of it at a time: then others have the event loop
 WHERE_SCANNED_MAX: Final = 2_000  # rows that the database looks through between two looks at the clock
 WHERE_ROWS_MAX: Final = 200  # whose contents are looked at between two looks at the clock
 WHERE_BYTES_MAX: Final = MIB  # of them at once, or one: the event loop waits while they are decoded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -17,8 +19,9 @@ async def found(world: World, where: str, path: str = "/api/runs", **query: Any)
 
 
 @pytest.fixture
-async def shop(either: World) -> tuple[World, dict[str, str]]:
-    """A server with three runs: a good one, a free one, and one that failed."""
+async def shop(either: World, monkeypatch: pytest.MonkeyPatch) -> tuple[World, dict[str, str]]:
+    """A server with three runs: a good one, a free one, and one that failed. Searches come to their end."""
+    monkeypatch.setattr("stepwell.server.api.search.WHERE_SEARCH_MS", 10_000)
     await either.register("f", "g")
     either.apps.answers["f"] = lambda call: result({"total": 7})
     either.apps.answers["g"] = lambda _call: error("Card was DECLINED")
@@ -106,6 +109,43 @@ async def test_a_search_stops_when_its_time_is_up_and_goes_on_from_there(
     seen = await pages("/api/events", "data.n >= 0 && data.n < 2")
     assert [id for page in seen for id in page] == events[2:]
     assert seen[0] == []
+
+
+async def test_a_search_that_takes_long_holds_nobody_up(either: World) -> None:
+    await either.register("f")
+    for number in range(30):
+        await either.send("f.go", {"n": number, "items": list(range(100))})
+    await either.quiet()
+    each = "event.data.items.all(x, event.data.items.all(y, event.data.items.all(z, x + y + z >= 0)))"
+    longest_s, is_done = 0.0, False
+
+    async def measure() -> None:
+        nonlocal longest_s
+        while not is_done:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - began)
+
+    measuring = asyncio.create_task(measure())
+    page = await either.get("/api/runs", where=each)
+    is_done = True
+    await measuring
+
+    assert page["searched_until"] is not None
+    assert longest_s < 0.2
+
+
+def test_reading_a_condition_does_not_take_long_whatever_is_in_it() -> None:
+    loop = "X.all(x, X.all(y, X.all(z, X.all(w, x > 0))))".replace("X", "[1,2,3,4,5,6,7,8,9]")
+    constant = " && ".join([loop] * 70)
+    sought = " && ".join(f"event.data.x{number} == {loop}" for number in range(60))
+
+    for text in (constant, sought):
+        began = time.process_time()
+        where = read_where(text, RUN_NAMES)
+        assert time.process_time() - began < 0.5
+        assert where is not None
+        assert where.statuses == set(RunStatus)
 
 
 @pytest.mark.parametrize(

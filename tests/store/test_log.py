@@ -206,6 +206,42 @@ async def test_lines_are_found_by_what_they_say_and_where_they_are_from(store: S
     ]
 
 
+@pytest.mark.parametrize("text", ["Ärger", "100% \\_ 'İ'", "日本"])
+async def test_letters_beyond_ascii_are_found_as_they_were_written(worker: Worker, text: str) -> None:
+    run, _ = await worker.run(event_of())
+    await write(worker.store, [line(run.id, 1, f"so viel {text}!"), line(run.id, 2, "so viel")])
+
+    assert await messages(worker.store, text=text) == [f"so viel {text}!"]
+
+
+@pytest.mark.parametrize(
+    "where", [{"step_id": "nope"}, {"attempt_id": "nope"}, {"level_min": 50}, {"text": "x"}, {"with_replayed": False}]
+)
+async def test_whatever_lines_are_looked_for_there_is_a_limit(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, where: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(read_log, "LOG_SCANNED_MAX", 3)
+    run, _ = await worker.run(event_of())
+    await write(worker.store, [line(run.id, number, is_replayed=True) for number in range(8)])
+
+    page = await worker.store.list_lines(LogFilter(DEV, with_replayed=True)._replace(**where))
+
+    assert (page.lines, page.next) == ([], ulid_text(1_005, bytes(10)))
+
+
+async def test_a_search_in_a_time_begins_there(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_log, "LOG_SCANNED_MAX", 3)
+    run, _ = await worker.run(event_of())
+    await write(worker.store, [line(run.id, number) for number in range(20)])
+    among = {"taken_from": ulid_text(1_004, bytes(10)), "taken_until": ulid_text(1_007, bytes(10)), "text": "line"}
+
+    back = await messages(worker.store, **among)
+    ahead = await messages(worker.store, after=ulid_text(1_000, bytes(10)), **among)
+
+    assert back == ["line 6", "line 5", "line 4"]
+    assert sorted(ahead, reverse=True) == back
+
+
 async def test_a_search_looks_at_so_many_lines_at_a_time(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_log, "LOG_SCANNED_MAX", 3)
     store = worker.store

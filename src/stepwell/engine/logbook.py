@@ -17,7 +17,7 @@ import structlog
 from stepwell.engine.clock import Clock
 from stepwell.engine.core.model import LogLine, Span
 from stepwell.engine.watch import Watcher
-from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.errors import StoreUnavailable
 from stepwell.limits import LOG_BATCH_MAX, LOG_WAITING_MAX
 from stepwell.protocol.ids import LogId
 from stepwell.store.interface import Store
@@ -110,7 +110,7 @@ class Logbook:
         )
         try:
             result = await self._store.submit(request)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - a bug, too, is for those who sent these: others go on
             for entry in entries:
                 if not entry.noted.done():  # its sender has gone away
                     entry.noted.set_exception(type(error)(*error.args))

@@ -11,7 +11,8 @@ fail-over, a full disk, a time-out) is raised as ``StoreUnavailable``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -245,13 +246,13 @@ class PostgresStore:
         return await self._read(lambda: lists.list_events(which))
 
     async def list_lines(self, which: LogFilter) -> LogPage:
-        return await self._read(lambda: read_log.list_lines(which))
+        return await self._ask(lambda: read_log.list_lines(which))
 
     async def count_lines(self, run_id: RunId) -> int:
-        return await self._read(lambda: read_log.count_lines(run_id))
+        return await self._ask(lambda: read_log.count_lines(run_id))
 
     async def load_spans(self, run_id: RunId) -> tuple[list[Span], dict[AttemptId, str]]:
-        return await self._read(lambda: read_log.load_spans(run_id))
+        return await self._ask(lambda: read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(lambda: read.load_event(id))
@@ -334,22 +335,34 @@ class PostgresStore:
             raise StoreError(f"the database can't be read: {error}") from error
 
     async def _ask(self, plan: Callable[[], Reading[T]]) -> T:
-        """Read for the dashboard: each statement only for so long."""
+        """Read for the dashboard, only for so long, the wait for a connection included."""
+        end = asyncio.get_running_loop().time() + READ_S_MAX
 
         async def work(connection: Connection) -> T:
             try:
-                return await run_plan(plan(), connection)
+                return await run_plan(_until(end, plan()), connection)
             except asyncpg.QueryCanceledError as error:
                 raise QueryTimeout.after(READ_S_MAX) from error
 
         limit = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}"
-        async with self._asking:
+        async with self._turn_to_ask():
             try:
                 return await self._transact(
                     self._readers, work, mode=f" isolation level repeatable read read only{limit}"
                 )
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 raise StoreError(f"the database can't be read: {error}") from error
+
+    @asynccontextmanager
+    async def _turn_to_ask(self) -> AsyncGenerator[None]:
+        try:
+            await asyncio.wait_for(self._asking.acquire(), READ_S_MAX)
+        except TimeoutError:
+            raise QueryTimeout.after(READ_S_MAX) from None
+        try:
+            yield
+        finally:
+            self._asking.release()
 
     async def _transact(self, link: Link | Links, work: Callable[[Connection], Awaitable[T]], *, mode: str = "") -> T:
         tries = 0
@@ -377,3 +390,17 @@ class PostgresStore:
                 link.suspect()
         if is_standby and self._news is not None:
             self._news.reconnect()
+
+
+def _until(end: float, plan: Reading[T]) -> Reading[T]:
+    """Run a plan, and no more of its statements once the event loop's time is past ``end``."""
+    now = asyncio.get_running_loop().time
+    try:
+        statement = next(plan)
+        while True:
+            if now() > end:
+                raise QueryTimeout.after(READ_S_MAX)
+            statement = plan.send((yield statement))
+    except StopIteration as done:
+        result: T = done.value
+        return result

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -34,6 +34,7 @@ class Patience(NamedTuple):
 
 
 _STATEMENTS_CACHED: Final = 300
+_TEXTS_CACHED: Final = 1_000  # of questions, which are of as many texts as there are filters and limits
 _ROOM_POLL_S: Final = 0.05
 _SILENCE_KEPT_S: Final = 0.5
 
@@ -310,7 +311,7 @@ def _text(name: str) -> tuple[str, tuple[str, ...], bool]:
     return (*query.postgres(), bool(query.columns))
 
 
-@cache
+@lru_cache(_TEXTS_CACHED)
 def numbered(text: str) -> str:
     """Return a text with ``?`` for its values in PostgreSQL's form."""
     pieces = text.split("?")

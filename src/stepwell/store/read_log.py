@@ -6,6 +6,8 @@ so many, found or not, and the next page goes on from there.
 
 from __future__ import annotations
 
+import string
+
 from stepwell.engine.core.model import Span
 from stepwell.limits import LOG_SCANNED_MAX, SPANS_PER_RUN_MAX
 from stepwell.protocol.ids import AttemptId, RunId
@@ -15,7 +17,10 @@ from stepwell.store.read import Reading, Text
 from stepwell.store.rows import LOG_COLUMNS, read_line, read_span
 
 _LOWEST, _HIGHEST = "", "~"  # of all ids
-_ESCAPED = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+_SOUGHT = str.maketrans(string.ascii_uppercase, string.ascii_lowercase) | str.maketrans(
+    {"\\": "\\\\", "%": "\\%", "_": "\\_"}
+)
+"""What ``lower`` makes of a text, which on both databases leaves letters beyond ASCII as they are; and ``like``'s escapes."""
 
 
 def list_lines(which: LogFilter) -> Reading[LogPage]:
@@ -41,15 +46,16 @@ def list_lines(which: LogFilter) -> Reading[LogPage]:
 
 def _end_of_search(which: LogFilter, *, is_back: bool) -> Reading[str | None]:
     """Return the last line that a search through all runs looks at; None where it comes to the end before that."""
-    is_search = which.function_id is not None or which.level_min or which.text is not None
+    looked_for = (which.function_id, which.attempt_id, which.step_id, which.text, which.level_min or None)
+    is_search = not which.with_replayed or any(one is not None for one in looked_for)
     if which.run_id is not None or not is_search:
         return None
     if is_back:
-        before = {"before": which.before or _HIGHEST, "number": LOG_SCANNED_MAX - 1}
-        rows = yield Statement("log_floor", parameters=before)
+        before = min(which.before or _HIGHEST, which.taken_until or _HIGHEST)
+        rows = yield Statement("log_floor", parameters={"before": before, "number": LOG_SCANNED_MAX - 1})
     else:
-        after = {"after": which.after or _LOWEST, "number": LOG_SCANNED_MAX - 1}
-        rows = yield Statement("log_ceiling", parameters=after)
+        after = max(which.after or _LOWEST, which.taken_from or _LOWEST)
+        rows = yield Statement("log_ceiling", parameters={"after": after, "number": LOG_SCANNED_MAX - 1})
     return rows[0][0] if rows else None
 
 
@@ -66,7 +72,7 @@ def _conditions(which: LogFilter) -> tuple[list[str], list[str | int]]:
         ("log.id < ?", which.taken_until),
         (
             "lower(log.message) like ? escape '\\'",
-            f"%{which.text.lower().translate(_ESCAPED)}%" if which.text is not None else None,
+            f"%{which.text.translate(_SOUGHT)}%" if which.text is not None else None,
         ),
     ]
     where = ["run.environment = ?", *(condition for condition, value in found if value is not None)]

@@ -247,13 +247,13 @@ class SQLiteStore:
         return await self._read(lists.list_events(which))
 
     async def list_lines(self, which: LogFilter) -> LogPage:
-        return await self._read(read_log.list_lines(which))
+        return await self._ask(lambda: read_log.list_lines(which))
 
     async def count_lines(self, run_id: RunId) -> int:
-        return await self._read(read_log.count_lines(run_id))
+        return await self._ask(lambda: read_log.count_lines(run_id))
 
     async def load_spans(self, run_id: RunId) -> tuple[list[Span], dict[AttemptId, str]]:
-        return await self._read(read_log.load_spans(run_id))
+        return await self._ask(lambda: read_log.load_spans(run_id))
 
     async def load_event(self, id: EventId) -> Event | None:
         return await self._read(read.load_event(id))
@@ -332,13 +332,12 @@ class SQLiteStore:
             raise self._failure(error, "read") from error
 
     async def _ask(self, plan: Callable[[], Reading[T]]) -> T:
-        """Read for the dashboard, on threads of its own, and only for so long."""
+        """Read for the dashboard, on threads of its own, and only for so long, the wait for a thread included."""
+        end = time.monotonic() + READ_S_MAX
         try:
             if self._askers is None:
-                return self._read_now(plan(), READ_S_MAX)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._askers, lambda: self._read_now(plan(), READ_S_MAX)
-            )
+                return self._read_now(plan(), end)
+            return await asyncio.get_running_loop().run_in_executor(self._askers, lambda: self._read_now(plan(), end))
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise QueryTimeout.after(READ_S_MAX) from error
@@ -348,14 +347,15 @@ class SQLiteStore:
         kind = StoreUnavailable if _is_outage(error) else StoreError
         return kind(f"{self._path} can't be {what}: {error}")
 
-    def _read_now(self, plan: Reading[T], s_max: float | None = None) -> T:
-        """Read in one transaction, so that all of it is of one moment. After ``s_max`` seconds it is broken off."""
+    def _read_now(self, plan: Reading[T], end: float | None = None) -> T:
+        """Read in one transaction, so that all of it is of one moment. At ``end``, monotonic, it is broken off."""
+        if end is not None and time.monotonic() > end:
+            raise QueryTimeout.after(READ_S_MAX)
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
             db = self._local.db = self._connect()
             db.execute("pragma query_only = on")
-        if s_max is not None:
-            end = time.monotonic() + s_max
+        if end is not None:
             db.set_progress_handler(lambda: time.monotonic() > end, _STEPS_BETWEEN_LOOKS)
         db.execute("begin")
         try:

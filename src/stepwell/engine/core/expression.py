@@ -128,14 +128,19 @@ class Expression:
             )
 
 
-@functools.lru_cache(EXPRESSIONS_CACHED)
-def compile_expression(text: str, names: tuple[str, ...] = ("event",)) -> Expression:
-    """Compile CEL source text, or take it from a cache. ``names`` are the variables that it may read.
+def compile_once(text: str, names: tuple[str, ...] = ("event",)) -> Expression:
+    """Compile CEL source text. ``names`` are the variables that it may read.
 
     Raises ``ExpressionError``, with line and column, for text that isn't CEL, unknown variables and functions, wrong
     numbers of arguments and bad patterns, and for text of more than ``EXPRESSION_CHARS_MAX`` characters.
     """
     return Expression(text, parse(text), source=text, names=names)
+
+
+@functools.lru_cache(EXPRESSIONS_CACHED)
+def compile_expression(text: str, names: tuple[str, ...] = ("event",)) -> Expression:
+    """Compile an expression that is used again and again, such as a function's, or take it from a cache."""
+    return compile_once(text, names)
 
 
 def to_key(value: Json) -> str:

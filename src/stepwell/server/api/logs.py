@@ -72,7 +72,7 @@ class LogsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[Level | None, msgspec.Meta(description="This level and those above.")] = None
     text: Annotated[
         Annotated[str, msgspec.Meta(max_length=LOG_TEXT_CHARS_MAX)] | None,
-        msgspec.Meta(description="Part of the message, in any case."),
+        msgspec.Meta(description="Part of the message, in any case of A to Z."),
     ] = None
     replayed: Annotated[bool, msgspec.Meta(description="With what replays wrote again.")] = False
     after: LineId = None

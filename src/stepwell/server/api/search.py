@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -9,7 +10,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from stepwell.engine.core.model import Event, Run, RunStatus
-from stepwell.limits import WHERE_ROWS_MAX, WHERE_SCANNED_MAX, WHERE_SEARCH_MS
+from stepwell.limits import WHERE_ROWS_MAX, WHERE_SCANNED_MAX, WHERE_SEARCH_MS, WHERE_SLICE_MS
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import time_text
 from stepwell.protocol.ids import AppId, EventId, RunId
@@ -38,13 +39,16 @@ async def search_runs(context: Context, which: RunFilter, where: Where, apps: Ma
         names.update(found.names)
         return _Asked(found.runs, found.searched_to, is_full=len(found.runs) == among.limit)
 
-    async def look(runs: Sequence[Run]) -> list[bool]:
+    async def look(runs: Sequence[Run], end: float) -> list[bool]:
         number, contents = await insight.run_contents([run.id for run in runs])
-        return [
-            content is not None and where.matches(_variables(context, run, content, names, where, apps), now)
-            for run in runs[:number]
-            for content in (contents.get(run.id),)
-        ]
+
+        def test(run: Run) -> bool:
+            content = contents.get(run.id)
+            if content is None:
+                return False
+            return where.matches(_variables(context, run, content, names, where, apps), now)
+
+        return await _tested(runs[:number], test, end)
 
     runs, searched_to = await _search(ask, look, before=which.before, limit=which.limit)
     return FoundRuns(runs, names, RunId(searched_to) if searched_to is not None else None)
@@ -63,13 +67,14 @@ async def search_events(context: Context, which: EventFilter, where: Where) -> F
         gatherings.update(found.gatherings)
         return _Asked(found.events, found.searched_to, is_full=len(found.events) == among.limit)
 
-    async def look(events: Sequence[Event]) -> list[bool]:
+    async def look(events: Sequence[Event], end: float) -> list[bool]:
         number, bodies = await insight.event_bodies([event.id for event in events])
-        return [
-            body is not None and where.matches({"event": msgspec.json.decode(body)}, now)
-            for event in events[:number]
-            for body in (bodies.get(event.id),)
-        ]
+
+        def test(event: Event) -> bool:
+            body = bodies.get(event.id)
+            return body is not None and where.matches({"event": msgspec.json.decode(body)}, now)
+
+        return await _tested(events[:number], test, end)
 
     events, searched_to = await _search(ask, look, before=which.before, limit=which.limit)
     return FoundEvents(events, caused, gatherings, EventId(searched_to) if searched_to is not None else None)
@@ -103,7 +108,7 @@ class _Asked(NamedTuple, Generic[R]):
 
 async def _search(
     ask: Callable[[str | None], Awaitable[_Asked[R]]],
-    look: Callable[[Sequence[R]], Awaitable[list[bool]]],
+    look: Callable[[Sequence[R], float], Awaitable[list[bool]]],
     *,
     before: str | None,
     limit: int,
@@ -118,7 +123,7 @@ async def _search(
         asked = await ask(before)
         rows = asked.rows
         while rows:
-            matched = await look(rows)
+            matched = await look(rows, end)
             found += [row for row, matches in zip(rows, matched, strict=False) if matches]
             if len(found) >= limit:
                 return found[:limit], None
@@ -131,6 +136,21 @@ async def _search(
                 return found, None
         if time.monotonic() > end:
             return found, before
+
+
+async def _tested(rows: Sequence[R], test: Callable[[R], bool], end: float) -> list[bool]:
+    """Test rows until the time is up, the first in any case; others have the event loop in between."""
+    found: list[bool] = []
+    pause_at = time.monotonic() + WHERE_SLICE_MS / 1000
+    for row in rows:
+        found.append(test(row))
+        now = time.monotonic()
+        if now > end:
+            break
+        if now > pause_at:
+            await asyncio.sleep(0)
+            pause_at = time.monotonic() + WHERE_SLICE_MS / 1000
+    return found
 
 
 def _variables(

@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from stepwell.engine.core.expression import NO_VALUE, Expression, compile_expression
+from stepwell.engine.core.expression import NO_VALUE, Expression, compile_once
 from stepwell.engine.core.expression_parts import path_of, paths, reads_now
-from stepwell.engine.core.expression_tree import Call
+from stepwell.engine.core.expression_tree import Call, Macro, walk
 from stepwell.engine.core.model import RunStatus
 from stepwell.errors import ExpressionError
 from stepwell.limits import NEEDLE_BYTES_MAX
@@ -73,19 +73,19 @@ def _compile(text: str, names: tuple[str, ...]) -> Expression:
     plain = _ERROR.match(text) or _QUOTED.match(text)
     if plain is not None and "error" in names:
         sought = encode(plain[plain.lastindex or 0].lower()).decode()
-        return compile_expression(f"lowercase(error).contains({sought})", names)
+        return compile_once(f"lowercase(error).contains({sought})", names)
     try:
-        return compile_expression(text, names)
+        return compile_once(text, names)
     except ExpressionError:
         longer = _SHORT.sub(lambda found: found[1] or ("==" if found[0] == "=" else "event.data"), text)
         if longer == text:
             raise
-        return compile_expression(longer, names)
+        return compile_once(longer, names)
 
 
 def _allows(term: Expression, status: RunStatus) -> bool:
     """Tell whether a term can be true of a run in a status."""
-    if reads_now(term.tree):
+    if reads_now(term.tree) or _has_loop(term):
         return True
     variables: dict[str, Json] = {}
     for path in paths(term.tree):
@@ -98,10 +98,15 @@ def _allows(term: Expression, status: RunStatus) -> bool:
     return term.test(variables)
 
 
+def _has_loop(term: Expression) -> bool:
+    """Tell whether a term may take long: it is looked at for each status, while everybody waits."""
+    return any(isinstance(node, Macro) for node in walk(term.tree))
+
+
 def _needles(term: Expression) -> Iterator[bytes]:
     """Yield what an event's body has where a term ``event.….field == known`` is true: bodies are in canonical form."""
     match term.tree:
-        case Call("_==_", (left, right)):
+        case Call("_==_", (left, right)) if not _has_loop(term):
             for sought, known in ((left, right), (right, left)):
                 path = path_of(sought)
                 if path is None or path[0] != "event" or len(path) == 1 or paths(known) or reads_now(known):
