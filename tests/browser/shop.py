@@ -16,10 +16,10 @@ LIVE = "Live: news come in as they happen"
 
 
 @contextmanager
-def shop_server(folder: Path) -> Generator[Server]:
-    """A development server that knows the app."""
+def shop_server(folder: Path, db: str | None = None) -> Generator[Server]:
+    """A development server that knows the app; ``db`` is the URL of a PostgreSQL database."""
     argv = (sys.executable, "-m", "uvicorn", "tests.browser.shop_app:app", "--log-level=warning", "--port={port}")
-    with Server(folder, "dev", "--no-poll") as server, App(folder, argv, server.app_environment) as app:
+    with Server(folder, "dev", "--no-poll", db=db) as server, App(folder, argv, server.app_environment) as app:
         server.api("/apps/sync", method="POST", json={"url": f"{app.url}/api/stepwell"})
         yield server
 

@@ -98,6 +98,24 @@ def test_a_password_can_be_looked_at(house: Server, new_page: NewPage) -> None:
     assert_fits(page)
 
 
+def test_caps_lock_is_told_of(house: Server, new_page: NewPage) -> None:
+    page = new_page(house.url)
+    page.goto("/login")
+    field = page.get_by_label("Password", exact=True)
+    told = page.get_by_role("status").filter(has_text="Caps lock is on.")
+    page.keyboard.press("A")
+    expect(told).to_have_count(0)
+
+    # No browser that is driven has the lock itself on; its keys say so all the same.
+    field.dispatch_event("keydown", {"key": "A", "modifierCapsLock": True, "bubbles": True})
+    expect(told).to_be_visible()
+    expect(field).to_have_accessible_description("Caps lock is on.")
+    assert_accessible(page)
+
+    field.dispatch_event("keyup", {"key": "CapsLock", "modifierCapsLock": False, "bubbles": True})
+    expect(told).to_have_count(0)
+
+
 def test_a_wrong_password_is_refused_and_too_many_have_to_wait(house: Server, new_page: NewPage) -> None:
     page = new_page(house.url)
     page.goto("/login")

@@ -104,7 +104,10 @@ async function request(method: string, url: string, body: unknown, signal?: Abor
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error; // a query that nobody waits for any more
-    if (late.aborted) throw new ApiError(0, "timeout", `The server didn't answer within ${TIMEOUT_MS / 1000} s.`);
+    if (late.aborted) {
+      const said = `The server didn't answer within ${TIMEOUT_MS / 1000} s: narrow what you ask for, or try again.`;
+      throw new ApiError(0, "timeout", said);
+    }
     throw new ApiError(0, "offline", "The server can't be reached.");
   }
   if (!response.ok) throw refusal(response.status, text, response.headers.get("Retry-After"));

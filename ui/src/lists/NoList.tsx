@@ -39,10 +39,16 @@ export function NoList<T extends Row>({ feed, noun, example, isFiltered, onClear
   }
   if (error) {
     return (
-      <ErrorState error={error} retry={feed.retry}>
-        {error.kind === "timeout" && rest.whenLate}
-        {isFiltered && error.kind !== "offline" && <Button onClick={onClear}>Clear the filters</Button>}
-      </ErrorState>
+      <ErrorState
+        error={error}
+        retry={feed.retry}
+        ways={
+          <>
+            {error.kind === "timeout" && rest.whenLate}
+            {isFiltered && error.kind !== "offline" && <Button onClick={onClear}>Clear the filters</Button>}
+          </>
+        }
+      />
     );
   }
   if (feed.isLoading) return <Skeleton lines={16} />;

@@ -8,14 +8,23 @@ const LOOKS: Record<ErrorKind, { title: string; Icon: typeof Ban; next: string }
   unauthorised: { title: "You aren't logged in", Icon: KeyRound, next: "Log in to see this." },
   not_found: { title: "Not found", Icon: SearchX, next: "Its address may be wrong, or it was removed by retention." },
   beyond_retention: { title: "Beyond retention", Icon: History, next: "It is older than this server keeps history." },
-  timeout: { title: "This took too long", Icon: Clock, next: "Narrow the time range or the search, then try again." },
+  timeout: { title: "This took too long", Icon: Clock, next: "" },
   offline: { title: "The server can't be reached", Icon: CloudOff, next: "It is shown again as soon as it answers." },
   refused: { title: "The server refused this", Icon: Ban, next: "" },
   failed: { title: "Something broke", Icon: TriangleAlert, next: "The server's log has the details." },
 };
 
-/** A failure, by its kind: each looks different, and says what to do next. */
-export function ErrorState({ error, retry, children }: { error: unknown; retry?: () => void; children?: ReactNode }) {
+type Props = {
+  error: unknown;
+  retry?: () => void;
+  /** More words. */
+  children?: ReactNode;
+  /** Buttons that lead out of it. */
+  ways?: ReactNode;
+};
+
+/** A failure, by its kind: each looks different, and it or the error's message says what to do next. */
+export function ErrorState({ error, retry, children, ways }: Props) {
   const kind = error instanceof ApiError ? error.kind : "failed";
   const { title, Icon, next } = LOOKS[kind];
   const message = error instanceof Error ? error.message : String(error);
@@ -30,7 +39,10 @@ export function ErrorState({ error, retry, children }: { error: unknown; retry?:
         {next && <p>{next}</p>}
         {children}
       </div>
-      {retry && kind !== "unauthorised" && <Button onClick={retry}>Try again</Button>}
+      <div className={s.ways}>
+        {ways}
+        {retry && kind !== "unauthorised" && <Button onClick={retry}>Try again</Button>}
+      </div>
     </div>
   );
 }

@@ -11,14 +11,16 @@ type Props = {
   near: readonly string[];
   onName: (name: string) => void;
   onClear: () => void;
+  onLastDay: () => void;
 };
 
 /** In place of the list of events. */
-export function NoEvents({ near, onName, ...rest }: Props) {
+export function NoEvents({ near, onName, onLastDay, ...rest }: Props) {
   return (
     <NoList
       noun="event"
       example={'event.data.total > 100 && event.name == "order.created"'}
+      whenLate={<Button onClick={onLastDay}>Only the last 24 hours</Button>}
       guesses={near.map((name) => (
         <p key={name}>
           Did you mean{" "}

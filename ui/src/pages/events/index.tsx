@@ -95,6 +95,7 @@ export function EventsPage() {
           near={found?.kind === "event" ? nearest(found.name, hints.names) : []}
           onName={(q) => go({ ...search, q })}
           onClear={() => go({ internal: search.internal })}
+          onLastDay={() => go({ ...search, from: undefined, until: undefined, range: "24h" })}
         />
       )}
     </Page>
