@@ -103,6 +103,14 @@ async def test_a_run_that_stays_in_the_app_is_stored_and_calls_nobody(world: Wor
     assert world.apps.calls == []
 
 
+async def test_a_run_is_running_from_its_beginning_on(world: World) -> None:
+    await begun(world)
+
+    run = await world.get(f"/api/runs/{RUN}")
+
+    assert (run["status"], run["started_at"]) == ("running", run["queued_at"])
+
+
 async def test_app_and_function_are_made_on_first_use(world: World) -> None:
     told = await begun(world, ran("a"))
     again = await begun(world, ran("a"), run_id=RUN[:-1] + "2", data={"query_params": "", "body": ""})

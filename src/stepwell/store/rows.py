@@ -96,6 +96,7 @@ def new_run_row(run: Run) -> Row:
         run.event_id,
         run.status.value,
         run.queued_at,
+        run.started_at,
         run.ended_at,
         run.reason,
         run.original_run_id,

@@ -79,12 +79,16 @@ def request_data(raw: bytes) -> bytes:
 def begin(
     run_id: RunId, data: bytes, function: Function, registry: Registry, *, now: int, new_id: Callable[[], str]
 ) -> Intake:
-    """Make a run that has begun in the app. Its event has the run's id: so it begins once, whoever says so again.
+    """Make a run that has begun in the app: it is running. Its event starts other functions that it triggers, too.
 
-    The event starts other functions that it triggers, too.
+    The event has the run's id: so it begins once, whoever says so again.
     """
     event = internal_event(HTTP_REQUEST, data, id=run_id, environment=registry.environment, now=now)
-    run = new_run(event, function, now=now, run_id=run_id, partition=function.id)
+    run = msgspec.structs.replace(
+        new_run(event, function, now=now, run_id=run_id, partition=function.id),
+        status=RunStatus.RUNNING,
+        started_at=now,
+    )
     others = start(event, registry, now=now, new_id=new_id)
     return Intake(event, (Start(run, _watch(run, function, at=now)), *others.starts))
 

@@ -11,14 +11,15 @@ join run on run.id = v.id
 
 -- name: run_insert
 -- rows: id text, environment text, function_id text, function_version bigint, event_id text, status text,
---   queued_at bigint, ended_at bigint, reason text, original_run_id text, partition text, parent_run_id text,
---   parent_step_id text, is_batch bigint
+--   queued_at bigint, started_at bigint, ended_at bigint, reason text, original_run_id text, partition text,
+--   parent_run_id text, parent_step_id text, is_batch bigint
 insert into run (
   id, environment, function_id, function_version, event_id, status, version, request_version, is_plan_forced,
-  queued_at, ended_at, reason, original_run_id, partition, parent_run_id, parent_step_id, is_batch
+  queued_at, started_at, ended_at, reason, original_run_id, partition, parent_run_id, parent_step_id, is_batch
 )
 select v.id, v.environment, v.function_id, v.function_version, v.event_id, v.status, 0, -1, 0,
-  v.queued_at, v.ended_at, v.reason, v.original_run_id, v.partition, v.parent_run_id, v.parent_step_id, v.is_batch
+  v.queued_at, v.started_at, v.ended_at, v.reason, v.original_run_id, v.partition, v.parent_run_id, v.parent_step_id,
+  v.is_batch
 from v
 
 -- name: run_update

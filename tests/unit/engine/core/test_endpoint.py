@@ -53,7 +53,7 @@ def test_a_run_that_begins_in_the_app_is_watched() -> None:
     state = begun()
 
     assert jobs(state) == [(JobKind.DISCOVER, ENDPOINT_SILENCE_MS)]
-    assert state.run.status is RunStatus.QUEUED
+    assert (state.run.status, state.run.started_at) == (RunStatus.RUNNING, T0)
 
 
 def test_each_report_of_steps_puts_the_watch_off() -> None:
