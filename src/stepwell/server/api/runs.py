@@ -37,6 +37,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     event_name: str
     queued_at: str
     started_at: str | None
+    """When its first call began."""
     ended_at: str | None
     duration_ms: int | None
     """From its start to its end."""
