@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from stepwell.engine.core.model import RunStatus
-from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId
+from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
+from stepwell.store.counts import count_runs
 from stepwell.store.found import RunFilter
 from stepwell.store.lists import list_runs
 from stepwell.store.migrate import migrate
 from stepwell.store.query import load_queries
+from stepwell.store.read import Reading, find_run
 from stepwell.store.sqlite import Statements, run_plan
 
 # A full scan of ``v`` is a look at the rows of the statement itself, and ``schedule`` holds no history.
@@ -146,6 +148,30 @@ def test_a_list_of_runs_uses_its_index_and_sorts_nothing(db: sqlite3.Connection,
 
     assert any(index in line for line in lines), lines
     assert not any("TEMP B-TREE" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("reading", "lookup"),
+    [
+        (list_runs(RunFilter(DEV, statuses=frozenset([RunStatus.RUNNING]))), "INDEX job_owner"),
+        (list_runs(RunFilter(DEV, statuses=frozenset([RunStatus.QUEUED, RunStatus.COMPLETED]))), "INDEX job_owner"),
+        (count_runs(DEV, None, start=0, end=1, bucket_ms=1), "INDEX job_owner"),
+        (find_run(RunId("r")), "PRIMARY KEY (run_id=?)"),
+    ],
+)
+def test_a_first_call_in_progress_is_found_by_an_index(
+    db: sqlite3.Connection, reading: Reading[object], lookup: str
+) -> None:
+    """Jobs are many where many runs sleep: among them, those of one run or those that are leased are looked up."""
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    run_plan(reading, Statements(db))
+    db.set_trace_callback(None)
+
+    lines = [line for line in plan(db, asked[-1]) if re.match(r"(SCAN|SEARCH) called\b", line)]
+
+    assert lines
+    assert all(lookup in line for line in lines), lines
 
 
 def test_a_list_of_events_of_one_name_uses_its_index(db: sqlite3.Connection) -> None:
