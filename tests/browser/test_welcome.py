@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewPage, assert_accessible, assert_fits
 from tests.browser.desk import LIVE, desk_app
-from tests.e2e.harness import Server
+from tests.e2e.harness import ROOT, App, Server
+from tests.sdks.world import node_with
 
 
 def test_the_start_leads_here_where_there_is_no_app(page: Page) -> None:
@@ -37,6 +40,54 @@ def test_each_sdk_is_shown_for_this_very_server(server: Server, page: Page, sdk:
     expect(panel.get_by_text(command.format(url=server.url))).to_be_visible()
     panel.get_by_role("button", name="Copy Run").click()
     assert page.evaluate("navigator.clipboard.readText()") == command.format(url=server.url)
+
+
+class SnippetApp(App):
+    """An app as the page has it, which knows no ``/log``."""
+
+    def is_ready(self) -> bool:
+        """Tell whether the app answers anything."""
+        try:
+            self.http.get("/")
+        except httpx2.TransportError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(
+    ("sdk", "file", "variable", "path"),
+    [
+        ("Stepwell", "app.py", "STEPWELL_DEV", ""),
+        ("Inngest SDK, Python", "app.py", "INNGEST_DEV", "/api/inngest"),
+        ("Inngest SDK, TypeScript", "app.mjs", "INNGEST_DEV", "/api/inngest"),
+    ],
+)
+def test_what_the_page_shows_runs_as_it_is(
+    tmp_path: Path, new_page: NewPage, sdk: str, file: str, variable: str, path: str
+) -> None:
+    with Server(tmp_path, "dev") as server:
+        page = new_page(server.url)
+        page.goto("/welcome")
+        expect(page.get_by_text(LIVE)).to_be_attached()
+        page.get_by_role("tab", name=sdk, exact=True).click()
+        page.get_by_role("tabpanel", name=sdk, exact=True).get_by_role("button", name=f"Copy {file}").click()
+        code: str = page.evaluate("navigator.clipboard.readText()")
+        if file == "app.mjs":
+            argv = [node_with("inngest"), str(tmp_path / file), "{port}"]
+            (tmp_path / "node_modules").symlink_to(ROOT / "tests/sdks/ts/node_modules")
+            code = code.replace(".listen(3000)", ".listen(Number(process.argv[2]))")
+        else:
+            argv = [sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "app:app", "--port", "{port}"]
+        (tmp_path / file).write_text(code)
+
+        with SnippetApp(tmp_path, argv, {variable: server.url}) as app:
+            server.api("/apps/sync", method="POST", json={"url": app.url + path})
+            expect(page.get_by_role("region", name="Your app")).to_contain_text("acme is here, with 1 function")
+            [event] = server.send({"name": "user.signedup", "data": {"userId": 42}})
+            server.api("/skip", method="POST", json={"duration": "1m"})
+            [run] = server.ended_runs(event)
+
+        assert server.api(f"/runs/{run['run_id']}")["output"] == "user 42 was welcomed", app.output()
 
 
 def test_the_page_fits_a_phone(server: Server, new_page: NewPage) -> None:
