@@ -106,9 +106,13 @@ async def test_a_run_that_stays_in_the_app_is_stored_and_calls_nobody(world: Wor
 async def test_a_run_is_running_from_its_beginning_on(world: World) -> None:
     await begun(world)
 
-    run = await world.get(f"/api/runs/{RUN}")
+    await world.post("/api/skip", {"duration": "5s"})
+    got = await world.get(f"/api/runs/{RUN}/timeline")
 
-    assert (run["status"], run["started_at"]) == ("running", run["queued_at"])
+    [row], run = got["rows"], got["run"]
+    assert (run["status"], run["started_at"], run["waiting"]) == ("running", run["queued_at"], None)
+    assert (run["durations"]["code_ms"], run["durations"]["queued_ms"]) == (5_000, 0)
+    assert (row["status"], row["started_at"], row["due_at"]) == ("running", run["queued_at"], None)
 
 
 async def test_app_and_function_are_made_on_first_use(world: World) -> None:

@@ -151,6 +151,11 @@ def is_watch(job: Job) -> bool:
     return job.id.endswith(_WATCH) and job.owner is None and job.generation == 0
 
 
+def is_at_work(job: Job, *, now: int) -> bool:
+    """Tell whether the app works on a run by itself, as far as is known."""
+    return is_watch(job) and job.due_at > now
+
+
 def _spelt(op: Op) -> Op:
     """Read the end of a run in either spelling."""
     return msgspec.structs.replace(op, op=OpCode.RUN_COMPLETE) if op.code is OpCode.SYNC_RUN_COMPLETE else op

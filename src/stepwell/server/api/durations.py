@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from stepwell.engine.core.endpoint import is_at_work
 from stepwell.engine.core.model import Attempt, Job, JobKind, Run, Step
 from stepwell.protocol.ops import OpCode
 
@@ -114,6 +115,9 @@ def _spans(
         if job.leased_at is not None and job.kind not in _OF_JOB:
             first = min(first, job.leased_at)
             yield Span(job.leased_at, now, WAITING if job.kind is JobKind.FETCH else CODE)
+        elif is_at_work(job, now=now):
+            first = min(first, job.created_at)
+            yield Span(job.created_at, now, CODE)
         elif job.kind in _OF_JOB:
             yield Span(job.created_at, now, _OF_JOB[job.kind])
         else:

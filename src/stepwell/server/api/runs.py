@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from stepwell.engine.core.endpoint import is_at_work
 from stepwell.engine.core.model import App, Function, Run, RunStatus
 from stepwell.engine.core.standing import Standing, Surroundings, reasons, summary, why_waiting
 from stepwell.limits import DAY_MS, HOUR_MS, RUN_IDS_MAX
@@ -409,7 +410,7 @@ async def _fields(context: Context, detail: RunDetail, waiting: str | None) -> d
 def _waiting(standing: Standing, around: Surroundings, *, now: int) -> str | None:
     """Say why a run isn't running; None when something of it is, or when it has ended."""
     jobs = [job for job in standing.jobs if not job.kind.is_guard]
-    if standing.run.status.is_final or any(job.owner is not None for job in jobs):
+    if standing.run.status.is_final or any(job.owner is not None or is_at_work(job, now=now) for job in jobs):
         return None
     if len(jobs) == 1:
         return why_waiting(jobs[0], standing, around, now=now)

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from stepwell.engine.core.condition import condition_text
+from stepwell.engine.core.endpoint import is_at_work
 from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import Attempt, Job, JobKind, Outcome, Run, RunStatus, Step, Wait, WaitKind
 from stepwell.engine.core.standing import Standing, Surroundings, why_waiting
@@ -221,10 +222,11 @@ class _Rows:
 
     def _job(self, job: Job) -> TimelineRow:
         is_timer = job.kind is JobKind.TIMER
-        is_running = job.leased_at is not None and not is_timer
+        is_in_app = is_at_work(job, now=self.now)
+        is_running = (job.leased_at is not None or is_in_app) and not is_timer
         is_open = job.kind is JobKind.WAIT or is_timer
         kind: RowKind = "sleep" if is_timer else "attempt" if is_running else "job"
-        started_at = job.created_at if is_open else job.leased_at
+        started_at = job.created_at if is_open or is_in_app else job.leased_at
         return TimelineRow(
             kind=kind,
             id=attempt_id(job) if is_running else job.id,

@@ -69,7 +69,7 @@ function blockersOf({ run, limit }: ReasonView): { id: string; words: string }[]
 function statusOf({ status, reasons }: Explanation): string {
   if (reasons.length === 0) return status;
   const kinds = new Set(reasons.map((reason) => reason.kind));
-  if (kinds.has("call") || kinds.has("fetch")) return "running";
+  if (kinds.has("call") || kinds.has("fetch") || kinds.has("app")) return "running";
   if (kinds.has("timer")) return "sleeping";
   return kinds.has("queue") ? "queued" : "waiting";
 }
