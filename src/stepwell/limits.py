@@ -138,6 +138,10 @@ BUCKETS_MAX: Final = 500  # of a chart
 RUN_IDS_MAX: Final = 100  # that a list is asked for
 ERROR_SHOWN_BYTES_MAX: Final = 4 * KIB  # of an error, in lists
 ERROR_LINE_CHARS_MAX: Final = 200
+PREVIEWED_BYTES_MAX: Final = (
+    4 * KIB
+)  # of an event that is shown in one line; what a larger one says is read on its page
+PREVIEW_CHARS_MAX: Final = 200
 MEMO_SHOWN_BYTES_MAX: Final = 16 * KIB  # of a step's result, where only what it links to is wanted
 LINKS_MAX: Final = 100  # children, and sent events, of a run that are named
 READ_S_MAX: Final = 5.0  # for a question of the dashboard; then the answer is an error

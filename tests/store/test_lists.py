@@ -10,6 +10,7 @@ import pytest
 from stepwell.engine.core.model import Run, RunStatus
 from stepwell.engine.core.trigger import internal_event
 from stepwell.engine.ids import ulid_text
+from stepwell.limits import PREVIEWED_BYTES_MAX
 from stepwell.protocol.ids import EnvironmentId, EventId, RunId, ulid_ms
 from stepwell.protocol.sync import Trigger
 from stepwell.store.found import EventFilter, RunFilter
@@ -188,6 +189,20 @@ async def test_runs_are_found_by_their_ids(busy: Worker) -> None:
     assert found.runs[1].output == runs["2"].output
     assert (await busy.store.insight.runs_by_id(EnvironmentId("other"), [runs["2"].id])).runs == []
     assert (await busy.store.insight.runs_by_id(DEV, [])).runs == []
+
+
+async def test_bodies_of_small_events_are_read_at_once(worker: Worker) -> None:
+    body, large = b'{"data":{"n":1}}', b'{"data":"' + b"x" * PREVIEWED_BYTES_MAX + b'"}'
+    made = [(1, body, b'{"n":1.0}'), (2, large, None), (3, body, None)]
+    events = [
+        msgspec.structs.replace(event_of(number), id=event_at(number), body=body, original=original)
+        for number, body, original in made
+    ]
+    await worker.ingest(*events)
+
+    small = worker.store.insight.small_events
+    assert await small([event.id for event in events]) == {event_at(1): (body, b'{"n":1.0}'), event_at(3): (body, None)}
+    assert await small([]) == {}
 
 
 async def test_events_are_found_with_their_runs_and_without_bodies(busy: Worker) -> None:

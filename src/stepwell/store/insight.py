@@ -60,6 +60,9 @@ class Questions:
     async def event_bodies(self, ids: Sequence[EventId]) -> tuple[int, Mapping[EventId, bytes]]:
         return await self._ask(lambda: lists.event_bodies(ids))
 
+    async def small_events(self, ids: Sequence[EventId]) -> Mapping[EventId, tuple[bytes, bytes | None]]:
+        return await self._ask(lambda: lists.small_events(ids))
+
     async def count_runs(
         self,
         environment: EnvironmentId,

@@ -106,6 +106,10 @@ class Insight(Protocol):
         """Return the bodies of the first of some events, as many as may be read at once, and how many."""
         ...
 
+    async def small_events(self, ids: Sequence[EventId]) -> Mapping[EventId, tuple[bytes, bytes | None]]:
+        """Return bodies and originals of those of some events whose body has up to ``PREVIEWED_BYTES_MAX``."""
+        ...
+
     async def count_runs(
         self,
         environment: EnvironmentId,

@@ -15,6 +15,7 @@ from stepwell.limits import (
     CAUSED_SHOWN_MAX,
     EVENTS_SCANNED_MAX,
     MINUTE_MS,
+    PREVIEWED_BYTES_MAX,
     RARE_EVENTS_MAX,
     RUNS_SCANNED_MAX,
     WHERE_BYTES_MAX,
@@ -374,6 +375,18 @@ def event_bodies(ids: Sequence[EventId]) -> Reading[tuple[int, dict[EventId, byt
     first = _readable(ids, {row[0]: row[1] for row in rows})
     rows = yield Text(f"select id, body from event where id in ({_marks(first)})", first)  # noqa: S608 - fixed pieces
     return len(first), {EventId(row[0]): row[1] for row in rows}
+
+
+def small_events(ids: Sequence[EventId]) -> Reading[dict[EventId, tuple[bytes, bytes | None]]]:
+    """Return the bodies and originals of those of some events that are small."""
+    if not ids:
+        return {}
+    rows = yield Text(
+        f"select id, body, original from event where id in ({_marks(ids)})"  # noqa: S608 - fixed pieces
+        f" and length(body) <= {PREVIEWED_BYTES_MAX:d}",
+        ids,
+    )
+    return {EventId(row[0]): (row[1], row[2]) for row in rows}
 
 
 def _readable(ids: Sequence[str], sizes: Mapping[str, int]) -> Sequence[str]:

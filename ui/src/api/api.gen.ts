@@ -156,6 +156,7 @@ export interface EventSummary {
   ts: string;
   received_at: string;
   is_internal: boolean;
+  preview: string | null;
   runs: CausedRunView[];
   gatherings: GatheringView[];
 }
@@ -559,6 +560,7 @@ export interface RunSummary {
   original_run_id: string | null;
   function_version: number;
   error: string | null;
+  event_preview: string | null;
 }
 
 /** A run with its event and what became of it. */

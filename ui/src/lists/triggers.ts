@@ -8,3 +8,8 @@ export function triggerNames(functions: readonly FunctionView[] | undefined): Re
   }
   return names;
 }
+
+/** The names of functions by their slugs. */
+export function functionNames(functions: readonly FunctionView[] | undefined): ReadonlyMap<string, string> {
+  return new Map(functions?.map(({ slug, name }) => [slug, name]));
+}

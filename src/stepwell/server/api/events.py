@@ -15,6 +15,7 @@ from stepwell.protocol.ids import EventId, ulid_ms
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, JsonObject, Nothing, absent, decode_body
 from stepwell.server.api.filters import Ids, read_ids
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.api.preview import preview
 from stepwell.server.api.search import search_events
 from stepwell.server.api.where import EVENT_NAMES, read_where
 from stepwell.server.context import ApiError, Context
@@ -90,6 +91,8 @@ class GatheringView(msgspec.Struct, frozen=True):
 class EventSummary(EventFacts, frozen=True, kw_only=True):
     """An event without its payload, with its first 10 runs."""
 
+    preview: str | None
+    """What it says, in one line; null for a large one."""
     runs: list[CausedRunView]
     gatherings: list[GatheringView]
     """Up to 10. Each goes when its run has come."""
@@ -209,7 +212,8 @@ async def list_events(call: Call[EventsQuery, Nothing]) -> EventPage:
     engine = context.engine
     if query.ids is not None:
         ids = [EventId(id) for id in read_ids(query.ids)]
-        return _page(context, await engine.store.insight.events_by_id(engine.environment, ids), limit=len(ids))
+        some = await engine.store.insight.events_by_id(engine.environment, ids)
+        return await _page(context, some, limit=len(ids))
     which = EventFilter(
         environment=engine.environment,
         name=query.name,
@@ -224,12 +228,14 @@ async def list_events(call: Call[EventsQuery, Nothing]) -> EventPage:
         found = await search_events(context, which, where)
     else:
         found = await engine.store.insight.find_events(which)
-    return _page(context, found, limit=query.limit)
+    return await _page(context, found, limit=query.limit)
 
 
-def _page(context: Context, found: FoundEvents, *, limit: int) -> EventPage:
+async def _page(context: Context, found: FoundEvents, *, limit: int) -> EventPage:
     events = found.events[:limit]
-    items = [_summary(context, event, found) for event in events]
+    small = await context.engine.store.insight.small_events([event.id for event in events])
+    previews = {id: preview(*said) for id, said in small.items()}
+    items = [_summary(context, event, found, previews.get(event.id)) for event in events]
     if len(found.events) > limit:
         return EventPage(items, events[-1].id)
     searched_to = found.searched_to
@@ -288,10 +294,11 @@ def _facts(event: Event) -> dict[str, Any]:
     }
 
 
-def _summary(context: Context, event: Event, found: FoundEvents) -> EventSummary:
+def _summary(context: Context, event: Event, found: FoundEvents, preview: str | None) -> EventSummary:
     by_id = context.engine.registry.by_id
     return EventSummary(
         **_facts(event),
+        preview=preview,
         runs=[CausedRunView(run.id, by_id[run.function_id].slug, run.status) for run in found.runs.get(event.id, ())],
         gatherings=[
             GatheringView(one.run_id, by_id[one.function_id].slug, one.kind, time_text(one.due_at))

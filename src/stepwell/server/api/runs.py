@@ -17,6 +17,7 @@ from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.events import EventView, event_view, find_event
 from stepwell.server.api.filters import Ids, Statuses, function_ids, gathering_ms_max, read_ids, read_statuses
 from stepwell.server.api.page import PAGE_ROWS, Cursor, Instant, Limit, is_ulid, read_cursor, read_instant
+from stepwell.server.api.preview import preview
 from stepwell.server.api.search import search_runs
 from stepwell.server.api.standing import find_standing
 from stepwell.server.api.timeline import TimelineRow, payloads, timeline
@@ -54,6 +55,8 @@ class RunSummary(RunFacts, frozen=True, kw_only=True):
 
     error: str | None
     """What it failed with, as one line: ``Name: message``."""
+    event_preview: str | None
+    """What its event says, in one line; null for a large one."""
 
 
 class RunView(RunFacts, frozen=True, kw_only=True):
@@ -209,7 +212,7 @@ async def list_runs(call: Call[RunsQuery, Nothing]) -> RunPage:
     apps = await app_names(context)
     if query.ids is not None:
         found = await engine.store.insight.runs_by_id(engine.environment, [RunId(id) for id in read_ids(query.ids)])
-        return _page(context, found, apps, limit=RUN_IDS_MAX)
+        return await _page(context, found, apps, limit=RUN_IDS_MAX)
     event_id = (await find_event(context, query.event_id)).id if query.event_id is not None else None
     functions = function_ids(context, apps, function=query.function, app=query.app)
     which = RunFilter(
@@ -229,14 +232,17 @@ async def list_runs(call: Call[RunsQuery, Nothing]) -> RunPage:
         found = await search_runs(context, which, where, apps)
     else:
         found = await engine.store.insight.find_runs(which)
-    return _page(context, found, apps, limit=query.limit)
+    return await _page(context, found, apps, limit=query.limit)
 
 
-def _page(context: Context, found: FoundRuns, apps: dict[AppId, str], *, limit: int) -> RunPage:
+async def _page(context: Context, found: FoundRuns, apps: dict[AppId, str], *, limit: int) -> RunPage:
     runs = found.runs[:limit]
+    events = await context.engine.store.insight.small_events(sorted({run.event_id for run in runs}))
     items = [
         RunSummary(
-            **_facts(run, context.engine.registries.function(run), apps, found.names[run.event_id]), error=_line(run)
+            **_facts(run, context.engine.registries.function(run), apps, found.names[run.event_id]),
+            error=_line(run),
+            event_preview=preview(*events[run.event_id]) if run.event_id in events else None,
         )
         for run in runs
     ]

@@ -10,16 +10,29 @@ import { AWAITED, type Near } from "./useNearNames";
 /** Runs that a row names; of more, it says how many. */
 const RUNS_SHOWN = 4;
 
-export function columns(near: ReadonlyMap<string, Near>): readonly Column<EventSummary>[] {
+/** `names` has functions' names by their slugs. */
+export function columns(
+  near: ReadonlyMap<string, Near>,
+  names: ReadonlyMap<string, string>,
+): readonly Column<EventSummary>[] {
   return [
     {
       name: "Name",
-      width: "minmax(180px, 1fr)",
+      width: "minmax(160px, 1fr)",
       area: "title",
       cell: (event) => (
-        <Link to="/events/$id" params={{ id: event.id }} className={s.name} tabIndex={-1}>
+        <Link to="/events/$id" params={{ id: event.id }} className={s.name} title={event.id} tabIndex={-1}>
           {event.name}
         </Link>
+      ),
+    },
+    {
+      name: "Data",
+      width: "minmax(0, 1.6fr)",
+      cell: (event) => (
+        <span className={s.data} title={event.preview ?? undefined}>
+          {event.preview ?? <span className={s.none}>large</span>}
+        </span>
       ),
     },
     {
@@ -34,11 +47,10 @@ export function columns(near: ReadonlyMap<string, Near>): readonly Column<EventS
     },
     {
       name: "Runs",
-      width: "minmax(200px, 2.4fr)",
+      width: "minmax(200px, 1.8fr)",
       area: "under",
-      cell: (event) => <Caused event={event} near={near.get(event.name)} />,
+      cell: (event) => <Caused event={event} near={near.get(event.name)} names={names} />,
     },
-    { name: "Id", width: "230px", cell: (event) => <code className={s.id}>{event.id}</code> },
   ];
 }
 
@@ -47,7 +59,9 @@ export function nameOf(event: EventSummary): string {
   return `${event.name} ${event.id}`;
 }
 
-function Caused({ event, near }: { event: EventSummary; near: Near | undefined }) {
+type CausedProps = { event: EventSummary; near: Near | undefined; names: ReadonlyMap<string, string> };
+
+function Caused({ event, near, names }: CausedProps) {
   const count = event.runs.length + event.gatherings.length;
   if (count > 0) {
     const runs = event.runs.slice(0, RUNS_SHOWN);
@@ -55,17 +69,17 @@ function Caused({ event, near }: { event: EventSummary; near: Near | undefined }
     return (
       <span className={s.runs}>
         {runs.map((run) => (
-          <Badge key={run.id} run={run} />
+          <Badge key={run.id} run={run} name={names.get(run.function)} />
         ))}
         {event.gatherings.slice(0, RUNS_SHOWN - runs.length).map((one) => (
-          <Waiting key={one.run_id} gathering={one} />
+          <Waiting key={one.run_id} gathering={one} name={names.get(one.function)} />
         ))}
         {more > 0 && <span className={s.quiet}>and {more} more</span>}
       </span>
     );
   }
   if (near === AWAITED) return <span className={s.none}>starts none, but runs wait for it</span>;
-  if (!near) return <span className={s.none}>–</span>;
+  if (!near) return <span className={s.none}>{event.is_internal ? "–" : "started none"}</span>;
   const [like] = near;
   if (!like) return <span className={s.none}>no function has this trigger</span>;
   return (
@@ -75,7 +89,7 @@ function Caused({ event, near }: { event: EventSummary; near: Near | undefined }
   );
 }
 
-function Badge({ run }: { run: CausedRunView }) {
+function Badge({ run, name = run.function }: { run: CausedRunView; name: string | undefined }) {
   return (
     <Link
       to="/runs/$id"
@@ -86,7 +100,7 @@ function Badge({ run }: { run: CausedRunView }) {
       tabIndex={-1}
     >
       <StatusDot status={run.status} />
-      <span className={s.function}>{run.function}</span>
+      <span className={s.function}>{name}</span>
     </Link>
   );
 }
@@ -94,7 +108,7 @@ function Badge({ run }: { run: CausedRunView }) {
 const WAITS: Record<GatheringView["kind"], string> = { batch: "in a batch", debounce: "in a debounce" };
 
 /** What has no run yet: the event waits for others. */
-function Waiting({ gathering }: { gathering: GatheringView }) {
+function Waiting({ gathering, name = gathering.function }: { gathering: GatheringView; name: string | undefined }) {
   return (
     <Link
       to="/functions/$slug"
@@ -104,7 +118,7 @@ function Waiting({ gathering }: { gathering: GatheringView }) {
       tabIndex={-1}
     >
       <Hourglass size={12} className={s.hourglass} aria-hidden />
-      <span className={s.function}>{gathering.function}</span>
+      <span className={s.function}>{name}</span>
       <span className={s.quiet}>{WAITS[gathering.kind]}</span>
     </Link>
   );

@@ -9,7 +9,7 @@ import { NewButton } from "~/lists/NewButton";
 import { nearest } from "~/lists/near";
 import { RangeMenu } from "~/lists/RangeMenu";
 import { Chip, SearchBox } from "~/lists/SearchBox";
-import { triggerNames } from "~/lists/triggers";
+import { functionNames, triggerNames } from "~/lists/triggers";
 import { inWords, understand } from "~/lists/understand";
 import { useIdSearch } from "~/lists/useIdSearch";
 import { Button } from "~/parts/Button";
@@ -33,7 +33,7 @@ export function EventsPage() {
 
   const feed = useEvents(search, found);
   const near = useNearNames(feed.rows, functions);
-  const cells = useMemo(() => columns(near), [near]);
+  const cells = useMemo(() => columns(near, functionNames(functions)), [near, functions]);
   const [shows, setShows] = useState(0);
   const showNew = () => {
     feed.showNew();

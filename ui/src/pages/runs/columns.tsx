@@ -14,17 +14,17 @@ export const COLUMNS: readonly Column<RunSummary>[] = [
     area: "title",
     cell: (run) => (
       <span className={s.name}>
-        <Link to="/runs/$id" params={{ id: run.id }} className={s.link} tabIndex={-1}>
+        <Link to="/runs/$id" params={{ id: run.id }} className={s.link} title={run.id} tabIndex={-1}>
           {run.function_name}
-        </Link>{" "}
+        </Link>
         <span className={s.app}>{run.app}</span>
       </span>
     ),
   },
   {
-    name: "Event",
+    name: "Trigger",
     width: "minmax(110px, 0.8fr)",
-    cell: (run) => <span className={s.event}>{run.event_name}</span>,
+    cell: (run) => <Trigger name={run.event_name} />,
   },
   {
     name: "Queued",
@@ -44,7 +44,7 @@ export const COLUMNS: readonly Column<RunSummary>[] = [
     cell: (run) => <Took run={run} />,
   },
   {
-    name: "Error",
+    name: "Error, or the event's data",
     width: "minmax(160px, 2fr)",
     area: "under",
     cell: (run) => <Line run={run} />,
@@ -54,6 +54,20 @@ export const COLUMNS: readonly Column<RunSummary>[] = [
 /** How a run is called, for those who hear it. */
 export function nameOf(run: RunSummary): string {
   return `${run.function_name} ${run.id}, ${run.status}`;
+}
+
+const OURS: Record<string, string> = {
+  "inngest/function.invoked": "another run",
+  "inngest/scheduled.timer": "schedule",
+};
+
+function Trigger({ name }: { name: string }) {
+  const ours = OURS[name];
+  return (
+    <span className={ours ? s.ours : s.event} title={name}>
+      {ours ?? name}
+    </span>
+  );
 }
 
 function Took({ run }: { run: RunSummary }) {
@@ -77,6 +91,14 @@ function Line({ run }: { run: RunSummary }) {
   }
   if (run.reason) return <span className={s.reason}>{run.reason.replaceAll("_", " ")}</span>;
   return (
-    <span className={s.again}>{run.original_run_id ? "again" : <span className={s.phone}>{run.event_name}</span>}</span>
+    <>
+      {run.original_run_id && <span className={s.again}>again</span>}
+      <span className={s.data} title={run.event_preview ?? undefined}>
+        {run.event_preview}
+      </span>
+      <span className={s.phone}>
+        <Trigger name={run.event_name} />
+      </span>
+    </>
   );
 }
