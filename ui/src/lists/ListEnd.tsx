@@ -1,6 +1,7 @@
 // What stands under the last row: more on its way, a search that has looked only so far, or the end.
 import { Button } from "~/parts/Button";
 import { Skeleton } from "~/parts/ErrorState";
+import { dayAndClock } from "~/parts/instant";
 import { useKeys } from "~/parts/useKeys";
 import { many } from "./format";
 import s from "./ListEnd.module.css";
@@ -27,13 +28,10 @@ export function SearchedUntil<T extends Row>({ feed }: { feed: Feed<T> }) {
   const until = feed.searchedUntil;
   useKeys({ m: { does: "Look further back", act: feed.more } }, until !== null);
   if (!until) return null;
-  const date = new Date(until);
-  const isToday = date.toDateString() === new Date().toDateString();
   return (
     <div className={s.end}>
       <p className={s.note} role="note">
-        The search looked back to{" "}
-        <time dateTime={until}>{isToday ? date.toLocaleTimeString() : date.toLocaleString()}</time>
+        The search looked back to <time dateTime={until}>{dayAndClock(until)}</time>
       </p>
       <Button hotkey="m" onClick={feed.more} isBusy={feed.isLoadingMore}>
         Look further back

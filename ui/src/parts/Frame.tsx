@@ -4,9 +4,10 @@ import { Activity, Boxes, List, ScrollText, Send } from "lucide-react";
 import { type MouseEvent, useState } from "react";
 import { useSession } from "~/api/session";
 import { SendDialog } from "~/pages/send/SendDialog";
-import { Everywhere } from "./Everywhere";
 import s from "./Frame.module.css";
+import { GoTo } from "./GoTo";
 import { Kbd } from "./Kbd";
+import { Keys } from "./Keys";
 import { LiveDot } from "./LiveDot";
 import { LogOut } from "./LogOut";
 import { OfflineBanner } from "./OfflineBanner";
@@ -41,6 +42,7 @@ export function Frame() {
           <img src="/icon.svg" alt="" width={20} height={20} />
           <span>Stepwell</span>
         </Link>
+        <GoTo />
         <ul className={s.places}>
           {PLACES.map(({ to, name, Icon }) => (
             <li key={to}>
@@ -63,7 +65,7 @@ export function Frame() {
           <LiveDot />
           <span className={s.push} />
           <span className={s.keyed}>
-            <Everywhere />
+            <Keys />
           </span>
           <LogOut />
           <ThemeSwitch />

@@ -13,7 +13,7 @@ export function Palette({ close }: { close: () => void }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const functions = useQuery(read("GET /api/functions", {})).data?.items;
-  const found = destinations(text, functions?.map((fn) => fn.slug) ?? []);
+  const found = destinations(text, functions ?? []);
   const current = found[Math.min(at, found.length - 1)];
   const go = (href: string) => {
     close();
@@ -62,7 +62,9 @@ export function Palette({ close }: { close: () => void }) {
             onPointerMove={() => setAt(index)}
             onClick={() => go(one.href)}
           >
-            <span className={s.name}>{one.name}</span>
+            <span className={s.name}>
+              {one.name} {one.detail && <small>{one.detail}</small>}
+            </span>
             <span className={s.kind}>{one.kind}</span>
           </div>
         ))}

@@ -1,4 +1,5 @@
 import { useSyncExternalStore } from "react";
+import { exact } from "./instant";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -17,11 +18,9 @@ export function relative(at: number, now: number): string {
 /** A point in time: relative, and in full on hover. */
 export function Time({ at }: { at: string }) {
   const now = useNow();
-  const date = new Date(at);
-  const full = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
   return (
-    <time dateTime={at} title={full}>
-      {relative(date.getTime(), now)}
+    <time dateTime={at} title={exact(at)}>
+      {relative(Date.parse(at), now)}
     </time>
   );
 }

@@ -2,9 +2,13 @@
 
 export interface Destination {
   name: string;
+  detail?: string;
   kind: "page" | "function" | "run" | "event" | "search";
   href: string;
 }
+
+/** What is said of a function. */
+type Named = { slug: string; name: string };
 
 const PAGES: Destination[] = [
   { name: "Runs", kind: "page", href: "/runs" },
@@ -20,8 +24,8 @@ const PAGES: Destination[] = [
 const FUNCTIONS_MAX = 8;
 const ULID = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/i;
 
-/** Return where a text may lead, the likeliest first. `slugs` are all functions there are. */
-export function destinations(text: string, slugs: readonly string[]): Destination[] {
+/** Return where a text may lead, the likeliest first. `functions` are all there are. */
+export function destinations(text: string, functions: readonly Named[]): Destination[] {
   const wanted = text.trim();
   const low = wanted.toLowerCase();
   const pages = PAGES.filter((page) => page.name.toLowerCase().includes(low));
@@ -33,14 +37,21 @@ export function destinations(text: string, slugs: readonly string[]): Destinatio
       { name: `Event ${id}`, kind: "event", href: `/events/${id}` },
     ];
   }
-  const functions = slugs
-    .filter((slug) => slug.toLowerCase().includes(low))
+  const found = functions
+    .filter(({ slug, name }) => slug.toLowerCase().includes(low) || name.toLowerCase().includes(low))
     .slice(0, FUNCTIONS_MAX)
-    .map((slug): Destination => ({ name: slug, kind: "function", href: `/functions/${encodeURIComponent(slug)}` }));
+    .map(
+      ({ slug, name }): Destination => ({
+        name,
+        detail: slug,
+        kind: "function",
+        href: `/functions/${encodeURIComponent(slug)}`,
+      }),
+    );
   const search: Destination = {
     name: `Search runs for ${wanted}`,
     kind: "search",
     href: `/runs?q=${encodeURIComponent(JSON.stringify(wanted))}`,
   };
-  return [...pages, ...functions, search];
+  return [...pages, ...found, search];
 }

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { EventDetail } from "~/api/api.gen";
 import { CopyButton } from "~/parts/CopyButton";
+import { exact } from "~/parts/instant";
 import { Time } from "~/parts/Time";
 import s from "./Facts.module.css";
 
@@ -71,8 +72,4 @@ function Sender({ event }: { event: EventDetail }) {
     );
   }
   return event.is_internal ? "the server itself" : "an app, or by hand";
-}
-
-function exact(at: string): string {
-  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }

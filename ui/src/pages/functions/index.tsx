@@ -46,16 +46,19 @@ export function FunctionsPage() {
     [functions.data, stats.data, search],
   );
   const total = functions.data?.items.length ?? 0;
-  const bar = (
-    <SearchField
-      label="Search functions"
-      placeholder="Name, app, trigger, or “paused”"
-      value={search.q ?? ""}
-      onChange={(q) => change({ q: q || undefined })}
-    />
+  const head = (
+    <>
+      <h1>Functions</h1>
+      <SearchField
+        label="Search functions"
+        placeholder="Name, app, trigger, or “paused”"
+        value={search.q ?? ""}
+        onChange={(q) => change({ q: q || undefined })}
+      />
+    </>
   );
   return (
-    <Page title="Functions" actions={total > 0 && <Count shown={rows.length} total={total} />} bar={bar} isFilled>
+    <Page title="Functions" actions={total > 0 && <Count shown={rows.length} total={total} />} head={head} isFilled>
       {stats.isError && <Note kind="partial">The numbers can't be shown: {stats.error.message}</Note>}
       {stats.data?.is_partial && (
         <Note kind="partial">There were too many runs to count all of the last {HOURS} hours.</Note>

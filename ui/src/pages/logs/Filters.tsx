@@ -22,7 +22,6 @@ export function Filters({ search, change }: Props) {
   };
   return (
     <>
-      <TextFilter text={search.q ?? ""} change={(q) => change({ q: q || undefined })} />
       <select
         aria-label="Level"
         className={s.select}
@@ -45,7 +44,7 @@ export function Filters({ search, change }: Props) {
         <option value="">All functions</option>
         {functions.data?.items.map((fn) => (
           <option key={fn.slug} value={fn.slug}>
-            {fn.slug}
+            {fn.name}
           </option>
         ))}
         {search.fn && !functions.data?.items.some((fn) => fn.slug === search.fn) && <option>{search.fn}</option>}
@@ -90,7 +89,8 @@ export function Filters({ search, change }: Props) {
   );
 }
 
-function TextFilter({ text, change }: { text: string; change: (text: string) => void }) {
+/** What a line says, as it is typed. */
+export function TextFilter({ text, change }: { text: string; change: (text: string) => void }) {
   const [typed, setTyped] = useState(text);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   useEffect(() => setTyped(text), [text]);

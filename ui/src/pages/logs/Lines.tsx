@@ -20,10 +20,12 @@ type Props = {
   follow: (yes: boolean) => void;
   isLoadingOlder: boolean;
   loadOlder: () => void;
+  /** Functions' names by their slugs. */
+  names: ReadonlyMap<string, string>;
 };
 
 /** The lines, newest below. What comes in above or below never moves what one reads. */
-export function Lines({ handle, tail, isFollowing, follow, isLoadingOlder, loadOlder }: Props) {
+export function Lines({ handle, tail, isFollowing, follow, isLoadingOlder, loadOlder, names }: Props) {
   const { lines, older } = tail;
   const scroller = useRef<HTMLDivElement>(null);
   const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
@@ -86,6 +88,7 @@ export function Lines({ handle, tail, isFollowing, follow, isLoadingOlder, loadO
               <Line
                 key={line.id}
                 line={line}
+                name={line.function && (names.get(line.function) ?? line.function)}
                 index={item.index}
                 top={item.start}
                 measure={virtual.measureElement}

@@ -1,12 +1,15 @@
+import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowDown, ScrollText } from "lucide-react";
-import { useRef, useState } from "react";
+import { useMemo, useRef, useState } from "react";
+import { read } from "~/api/query";
+import { functionNames } from "~/lists/triggers";
 import { Button } from "~/parts/Button";
 import { EmptyState } from "~/parts/EmptyState";
 import { ErrorState, Skeleton } from "~/parts/ErrorState";
 import { Page } from "~/parts/Page";
 import { useKeys } from "~/parts/useKeys";
-import { Filters } from "./Filters";
+import { Filters, TextFilter } from "./Filters";
 import { Lines, type LinesHandle } from "./Lines";
 import s from "./logs.module.css";
 import type { LogsSearch } from "./search";
@@ -35,6 +38,8 @@ export function LogsPage() {
     f: { does: "Follow, or stop", act: () => (isFollowing ? follow(false) : toNewest()) },
     end: { does: "To the newest line", act: toNewest },
   });
+  const functions = useQuery(read("GET /api/functions", {})).data?.items;
+  const names = useMemo(() => functionNames(functions), [functions]);
   const isFiltered = Object.keys(search).length > 0;
   const isLive = search.until === undefined;
   return (
@@ -47,6 +52,12 @@ export function LogsPage() {
             {isFollowing ? "Following" : "Follow"}
           </Button>
         )
+      }
+      head={
+        <>
+          <h1>Logs</h1>
+          <TextFilter text={search.q ?? ""} change={(q) => change({ q: q || undefined })} />
+        </>
       }
       bar={<Filters search={search} change={change} />}
       isFilled
@@ -76,6 +87,7 @@ export function LogsPage() {
           follow={follow}
           isLoadingOlder={isLoadingOlder}
           loadOlder={loadOlder}
+          names={names}
         />
       )}
       {!isFollowing && isLive && state === "ready" && tail.lines.length > 0 && (

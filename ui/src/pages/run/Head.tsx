@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import type { RunPageView } from "~/api/api.gen";
 import { CopyButton } from "~/parts/CopyButton";
 import { durationText } from "~/parts/duration";
+import { exact } from "~/parts/instant";
 import { StatusBadge } from "~/parts/StatusBadge";
 import type { Frame } from "./frame";
 import s from "./Head.module.css";
@@ -42,7 +43,7 @@ export function Facts({ run, frame }: { run: RunPageView; frame: Frame }) {
       <Fact name="App">{run.app}</Fact>
       <Fact name="Version">{run.function_version}</Fact>
       <Fact name="Queued">
-        <time dateTime={run.queued_at} title={run.queued_at}>
+        <time dateTime={run.queued_at} title={exact(run.queued_at)}>
           {dayOf(run.queued_at)}
           {clock(run.queued_at)}
         </time>

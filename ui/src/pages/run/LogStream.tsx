@@ -5,8 +5,10 @@ import type { LogLine } from "~/api/live";
 import { Button } from "~/parts/Button";
 import { EmptyState } from "~/parts/EmptyState";
 import { ErrorState, Note, Skeleton } from "~/parts/ErrorState";
+import { fieldsText, tracebackOf } from "~/parts/fields";
+import { exact } from "~/parts/instant";
 import s from "./LogStream.module.css";
-import { chooseLines, type Entry, fieldsText, withHeads } from "./lines";
+import { chooseLines, type Entry, withHeads } from "./lines";
 import { LEVELS, type Level } from "./search";
 import type { useLogs } from "./useLogs";
 import { clock } from "./words";
@@ -182,6 +184,8 @@ function One({ entry, onSelect }: { entry: Entry; onSelect: Props["onSelect"] })
       </button>
     );
   }
+  const fields = fieldsText(line.fields);
+  const traceback = tracebackOf(line.fields);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: the heading above is the button; this is a larger target
     // biome-ignore lint/a11y/useKeyWithClickEvents: see above
@@ -194,11 +198,14 @@ function One({ entry, onSelect }: { entry: Entry; onSelect: Props["onSelect"] })
         if (!getSelection()?.toString()) onSelect(line);
       }}
     >
-      <time dateTime={line.at}>{clock(line.at)}</time>
+      <time dateTime={line.at} title={exact(line.at)}>
+        {clock(line.at)}
+      </time>
       <span className={s.level}>{line.level}</span>
       <span className={s.message}>
         {line.message}
-        {line.fields !== null && line.fields !== undefined && <em>{fieldsText(line.fields)}</em>}
+        {fields && <em>{fields}</em>}
+        {traceback && <span className={s.traceback}>{traceback}</span>}
       </span>
     </div>
   );

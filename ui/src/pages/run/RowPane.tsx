@@ -9,11 +9,11 @@ import { Button, IconButton } from "~/parts/Button";
 import { JsonView } from "~/parts/code/JsonView";
 import { durationText } from "~/parts/duration";
 import { ErrorState, Skeleton } from "~/parts/ErrorState";
+import { fieldsText, tracebackOf } from "~/parts/fields";
 import { StatusBadge } from "~/parts/StatusBadge";
 import { ErrorView } from "./ErrorView";
 import type { Frame } from "./frame";
 import type { Group, Item, SpanItem } from "./layout";
-import { fieldsText } from "./lines";
 import { Pane, type PaneTab } from "./Pane";
 import s from "./Pane.module.css";
 import type { Tab } from "./search";
@@ -264,7 +264,8 @@ function Lines({ lines }: { lines: LogLine[] }) {
           <time dateTime={line.at}>{clock(line.at)}</time>
           <span className={s.level}>{line.level}</span>
           <span className={s.message}>
-            {line.message} {fieldsText(line.fields)}
+            {[line.message, fieldsText(line.fields)].filter(Boolean).join(" ")}
+            {tracebackOf(line.fields) && `\n${tracebackOf(line.fields)}`}
           </span>
         </li>
       ))}

@@ -1,5 +1,7 @@
 // Log lines of a run: kept in order, chosen by level and text, set under the step and attempt that wrote them.
+
 import type { LogLine } from "~/api/live";
+import { fieldsText, tracebackOf } from "~/parts/fields";
 import type { Level } from "./search";
 
 /** Add lines to those known; a line comes once, in the order of ids, which is that of arrival. */
@@ -37,7 +39,7 @@ export function chooseLines(lines: readonly LogLine[], { level, text, withReplay
       (RANK[line.level] ?? 20) >= least &&
       (!part ||
         line.message.toLowerCase().includes(part) ||
-        (line.fields && fieldsText(line.fields).toLowerCase().includes(part))),
+        `${fieldsText(line.fields)} ${tracebackOf(line.fields) ?? ""}`.toLowerCase().includes(part)),
   );
 }
 
@@ -55,12 +57,4 @@ export function withHeads(lines: readonly LogLine[]): Entry[] {
     before = line;
   }
   return entries;
-}
-
-/** What a line says besides its message: `user=42 plan=free`. */
-export function fieldsText(fields: unknown): string {
-  if (typeof fields !== "object" || fields === null) return "";
-  return Object.entries(fields)
-    .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
-    .join(" ");
 }

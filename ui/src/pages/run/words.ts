@@ -1,5 +1,6 @@
 // Times, sizes and ops in words.
 import { durationText } from "~/parts/duration";
+import { clockOf, dayAndClock, dayBefore } from "~/parts/instant";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -13,26 +14,16 @@ export function tickWords(ms: number, step: number): string {
 
 /** The time of day with ms, in the reader's zone. */
 export function clock(time: string): string {
-  const date = new Date(time);
-  const text = date.toLocaleTimeString(undefined, { hour12: false });
-  return `${text}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return `${clockOf(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 }
 
 /** Put the reader's time of day in place of the instants in a sentence of the server's. */
 export function withClocks(sentence: string): string {
-  return sentence.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (time) => {
-    const date = new Date(time);
-    const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString()} `;
-    return day + date.toLocaleTimeString(undefined, { hour12: false });
-  });
+  return sentence.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, dayAndClock);
 }
 
 /** The date, where it isn't today's. */
-export function dayOf(time: string): string {
-  const date = new Date(time);
-  if (date.toDateString() === new Date().toDateString()) return "";
-  return `${date.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" })}, `;
-}
+export const dayOf = dayBefore;
 
 export function bytes(count: number): string {
   if (count < 1_000) return `${count} B`;

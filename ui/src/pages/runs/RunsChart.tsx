@@ -1,7 +1,9 @@
 import { lazy, Suspense, useMemo } from "react";
 import type { RunsStats } from "~/api/api.gen";
 import type { ApiError } from "~/api/client";
+import { percent } from "~/pages/functions/numbers";
 import { Note } from "~/parts/ErrorState";
+import { exact } from "~/parts/instant";
 import type { Layer } from "~/parts/StackedBars";
 import s from "./RunsChart.module.css";
 
@@ -38,15 +40,13 @@ export function RunsChart({ stats, error, span, onRange }: Props) {
     );
   }
   const { completed = 0, failed = 0 } = stats?.totals ?? {};
-  const rate = completed + failed > 0 ? (failed / (completed + failed)) * 100 : 0;
+  const rate = completed + failed > 0 ? failed / (completed + failed) : 0;
   return (
     <div className={s.chart}>
       <div className={s.head}>
         <span>Ended runs, {span.toLowerCase()}</span>
         {stats && completed + failed > 0 && (
-          <span className={failed ? s.failures : undefined}>
-            {rate < 10 ? rate.toFixed(1) : rate.toFixed(0)} % failed
-          </span>
+          <span className={failed ? s.failures : undefined}>{percent(rate)} failed</span>
         )}
         <span className={s.help}>Drag over the chart to choose a time</span>
       </div>
@@ -67,8 +67,8 @@ export function RunsChart({ stats, error, span, onRange }: Props) {
       {stats?.counted_from && (
         <Note kind="partial">
           There are too many to count: those that ended before{" "}
-          <time dateTime={stats.counted_from}>{new Date(stats.counted_from).toLocaleString()}</time> aren't in these
-          numbers. Choose a shorter time to count all of it.
+          <time dateTime={stats.counted_from}>{exact(stats.counted_from)}</time> aren't in these numbers. Choose a
+          shorter time to count all of it.
         </Note>
       )}
     </div>
