@@ -15,6 +15,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any, Final, TextIO, cast
 
 from stepwell.sdk.outcome import TRACEBACK_CHARS_MAX
+from stepwell.sdk.unheard import IS_OURS
 from stepwell.sdk.writing import WRITER
 
 _OURS: Final = "stepwell"
@@ -38,7 +39,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         writer = WRITER.get()
-        if writer is not None and writer.takes_logs and record.name != _OURS:
+        if writer is not None and writer.takes_logs and record.name != _OURS and not IS_OURS.get():
             try:
                 message, fields = _read(record)
                 if fields.get("run_id") == writer.run_id:

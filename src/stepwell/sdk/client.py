@@ -25,6 +25,7 @@ from stepwell.protocol.signature import bearer
 from stepwell.sdk.event import Event, as_object, encode_events
 from stepwell.sdk.serialise import NotSerialisable, encode
 from stepwell.sdk.settings import Settings
+from stepwell.sdk.unheard import unheard
 from stepwell.sdk.version import SDK
 
 if TYPE_CHECKING:
@@ -184,13 +185,14 @@ class Client:
         if client is None:
             client = self._async[loop] = httpx2.AsyncClient(transport=self._transport)
         try:
-            response = await client.request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                content=request.body or None,
-                timeout=_timeout(request),
-            )
+            with unheard():
+                response = await client.request(
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    content=request.body or None,
+                    timeout=_timeout(request),
+                )
         except httpx2.TransportError as error:
             return _unreachable(error)
         return Incoming(response.status_code, response.content)
@@ -204,13 +206,14 @@ class Client:
                 self._sync = httpx2.Client(transport=self._transport)
             client = self._sync
         try:
-            response = client.request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                content=request.body or None,
-                timeout=_timeout(request),
-            )
+            with unheard():
+                response = client.request(
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    content=request.body or None,
+                    timeout=_timeout(request),
+                )
         except httpx2.TransportError as error:
             return _unreachable(error)
         return Incoming(response.status_code, response.content)

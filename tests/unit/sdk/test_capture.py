@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import structlog
 
-from stepwell import Step, Stepwell, SyncStep
+from stepwell import Event, Step, Stepwell, SyncStep
 from stepwell.logs import structlog_processor
 from stepwell.protocol import headers
 from stepwell.protocol.ids import step_hash
@@ -214,6 +214,28 @@ async def test_lines_come_from_threads_that_have_the_context_and_from_no_others(
     await run(sw)
 
     assert said(server) == [("a", "with the context")]
+
+
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_what_the_http_client_logs_of_our_own_requests_is_left_out(
+    server: Server, *, is_sync: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sw = app_of(server)
+    sent = httpx2.MockTransport(lambda _: httpx2.Response(200, json={"ids": ["1"], "status": 200}))
+    client = Client(sw.settings, transport=sent)
+    caplog.set_level(logging.DEBUG)
+
+    @sw.function("f", on="test/event")
+    async def f() -> None:
+        if is_sync:
+            client.send_sync([Event(name="other")])
+        else:
+            await client.send([Event(name="other")])
+        logging.getLogger("httpx2").info("HTTP Request of the user's own")
+
+    await run(sw)
+
+    assert said(server) == [("", "HTTP Request of the user's own")]
 
 
 async def test_an_exception_has_its_traceback(server: Server) -> None:
