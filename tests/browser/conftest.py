@@ -103,5 +103,6 @@ def assert_accessible(page: Page) -> None:
 
 
 def assert_fits(page: Page) -> None:
-    """Check that nothing makes the page scroll sideways."""
+    """Check that nothing makes the page scroll sideways, as a whole or inside the frame."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.get_by_role("main").evaluate("main => main.scrollWidth <= main.clientWidth")

@@ -43,7 +43,7 @@ def test_new_events_are_counted_until_they_are_asked_for(server: Server, page: P
 def test_the_badges_of_runs_change_where_they_are(server: Server, page: Page) -> None:
     parcel(server, "badge", 1)
     open_list(page, of_case("badge"))
-    badge = rows(page, "Events").first.get_by_role("link", name="shop-ship-parcel")
+    badge = rows(page, "Events").first.get_by_role("link", name="ship-parcel")
     expect(badge.get_by_role("img", name="running")).to_be_visible()
 
     scan(server, "badge", 1)
@@ -55,11 +55,11 @@ def test_an_event_of_a_batch_shows_that_it_waits_and_then_the_run(server: Server
     send(server, "label.wanted", case="batch")
     open_list(page, of_case("batch"))
     row = rows(page, "Events").first
-    expect(row.get_by_role("link", name="shop-print-labels in a batch")).to_be_visible()
+    expect(row.get_by_role("link", name="print-labels in a batch")).to_be_visible()
 
     send(server, "label.wanted", case="batch")  # fills it
 
-    badge = row.get_by_role("link", name="shop-print-labels")
+    badge = row.get_by_role("link", name="print-labels")
     expect(badge.get_by_role("img", name="completed")).to_be_visible()
     expect(row).not_to_contain_text("in a batch")
     page.get_by_role("button", name="1 new").click()
@@ -74,14 +74,14 @@ def test_every_event_of_a_debounce_shows_the_run(server: Server, page: Page) -> 
     open_list(page, of_case("debounce"))
 
     for each in rows(page, "Events").all():
-        expect(each.get_by_role("link", name="shop-refresh-stock")).to_be_visible()
+        expect(each.get_by_role("link", name="refresh-stock")).to_be_visible()
         expect(each.get_by_role("img", name="completed")).to_be_visible()
 
 
 def test_a_run_that_is_started_again_is_shown_at_its_event(server: Server, page: Page) -> None:
     id = order(server, "again")
     open_list(page, of_case("again"))
-    badges = rows(page, "Events").first.get_by_role("link", name="shop-charge-card")
+    badges = rows(page, "Events").first.get_by_role("link", name="charge-card")
     expect(badges).to_have_count(1)
 
     [run] = server.api("/runs", params={"event_id": id})["items"]
@@ -125,6 +125,24 @@ def test_a_search_says_how_it_was_understood(text: str, words: str, server: Serv
     expect(page.get_by_role("button", name="Remove:")).to_have_count(0)
 
 
+def test_rows_tell_what_events_say(server: Server, page: Page) -> None:
+    send(server, "label.wanted", case="said", total=42, items=[1, 2], to={"name": "Ada"})
+    open_list(page, of_case("said"))
+
+    expect(rows(page, "Events").first).to_contain_text('case: "said", items: […], to: {…}, total: 42')
+
+
+def test_a_name_that_runs_wait_for_is_no_slip_of_the_pen(server: Server, page: Page) -> None:
+    parcel(server, "awaited", 1)
+    id = send(server, "parcel.scanned", case="awaited", parcel="another")
+    open_list(page, of_case("awaited"))
+
+    expect(rows(page, "Events").filter(has_text="parcel.scanned")).to_contain_text("runs wait for it")
+    page.goto(f"/events/{id}")
+    expect(page.get_by_role("region", name="Runs")).to_contain_text("runs that wait for it")
+    expect(page.get_by_role("note")).to_have_count(0)
+
+
 def test_a_mistyped_name_is_searched_by_the_right_one(server: Server, page: Page) -> None:
     order(server, "mistyped")
     open_list(page, "/events")
@@ -164,11 +182,11 @@ def test_an_event_shows_what_it_started_live_and_what_not(server: Server, page: 
     expect(started.get_by_role("listitem")).to_have_count(1)
     expect(started).to_contain_text("completed")
     others = page.get_by_role("region", name="Didn't start")
-    expect(others).to_contain_text("shop-send-coupon")
+    expect(others).to_contain_text("send-coupon")
     expect(others).to_contain_text("event.data.total > 1000 (event.data.total is 30)")
     expect(page.get_by_role("region", name="Data").first).to_contain_text('"total": 30')
 
-    started.get_by_role("link", name="shop-charge-card").click()
+    started.get_by_role("link", name="charge-card").click()
     expect(page).to_have_url(re.compile("/runs/"))
 
 
@@ -191,7 +209,7 @@ def test_an_event_names_the_waits_that_it_ended(server: Server, page: Page) -> N
     waits = page.get_by_role("region", name="Waits that it ended")
     expect(waits.get_by_role("listitem")).to_have_count(1)
     expect(waits).to_contain_text("scanned")
-    expect(waits.get_by_role("link", name="shop-ship-parcel")).to_be_visible()
+    expect(waits.get_by_role("link", name="ship-parcel")).to_be_visible()
 
 
 def test_an_event_is_copied_and_sent_again(server: Server, page: Page) -> None:

@@ -65,6 +65,15 @@ def test_where_nothing_was_what_is_new_is_shown_at_once(server: Server, page: Pa
     expect(rows(page, "Runs")).to_have_count(1)
 
 
+def test_rows_tell_what_their_events_say(server: Server, page: Page) -> None:
+    order(server, "said", 42)
+    order(server, "said", 500)
+    open_list(page, of_case("said"))
+
+    expect(rows(page, "Runs").last).to_contain_text('case: "said", total: 42')
+    expect(rows(page, "Runs").first).to_contain_text("card declined: 500 is over the limit")
+
+
 def test_a_row_changes_where_it_is(server: Server, page: Page) -> None:
     for number in range(3):
         parcel(server, "patched", number)

@@ -16,7 +16,8 @@ const KINDS: Record<OutcomeView["kind"], string> = {
   archived: "archived",
 };
 
-export function Outcomes({ explained }: { explained: EventExplanation }) {
+/** `names` has functions' names by their slugs. */
+export function Outcomes({ explained, names }: { explained: EventExplanation; names: ReadonlyMap<string, string> }) {
   const ran = explained.functions.filter((one) => one.run_id);
   const gathered = explained.functions.filter((one) => !one.run_id && one.kind === "gathered");
   const others = explained.functions.filter((one) => !one.run_id && one.kind !== "gathered");
@@ -31,7 +32,7 @@ export function Outcomes({ explained }: { explained: EventExplanation }) {
         )}
         <ul className={s.list}>
           {ran.map((one) => (
-            <Started key={one.run_id} outcome={one} />
+            <Started key={one.run_id} outcome={one} name={names.get(one.function)} />
           ))}
         </ul>
         {explained.left_out > 0 && <Note kind="partial">{many(explained.left_out, "more function")}.</Note>}
@@ -41,7 +42,7 @@ export function Outcomes({ explained }: { explained: EventExplanation }) {
           <h2 id="event-gathered">Waits with others</h2>
           <ul className={s.list}>
             {gathered.map((one) => (
-              <Other key={one.function} outcome={one} />
+              <Other key={one.function} outcome={one} name={names.get(one.function)} />
             ))}
           </ul>
         </section>
@@ -51,7 +52,7 @@ export function Outcomes({ explained }: { explained: EventExplanation }) {
           <h2 id="event-others">Didn't start</h2>
           <ul className={s.list}>
             {others.map((one) => (
-              <Other key={one.function} outcome={one} />
+              <Other key={one.function} outcome={one} name={names.get(one.function)} />
             ))}
           </ul>
         </section>
@@ -60,13 +61,15 @@ export function Outcomes({ explained }: { explained: EventExplanation }) {
   );
 }
 
-function Started({ outcome }: { outcome: OutcomeView }) {
+type OutcomeProps = { outcome: OutcomeView; name: string | undefined };
+
+function Started({ outcome, name = outcome.function }: OutcomeProps) {
   return (
     <li className={s.outcome}>
       <div className={s.line}>
         {outcome.status && <StatusBadge status={outcome.status} />}
         <Link to="/runs/$id" params={{ id: outcome.run_id ?? "" }} className={s.function}>
-          {outcome.function}
+          {name}
         </Link>
         <code className={s.id}>{outcome.run_id}</code>
       </div>
@@ -75,13 +78,13 @@ function Started({ outcome }: { outcome: OutcomeView }) {
   );
 }
 
-function Other({ outcome }: { outcome: OutcomeView }) {
+function Other({ outcome, name = outcome.function }: OutcomeProps) {
   return (
     <li className={s.outcome}>
       <div className={s.line}>
         <span className={s.kind}>{KINDS[outcome.kind]}</span>
         <Link to="/functions/$slug" params={{ slug: outcome.function }} className={s.function}>
-          {outcome.function}
+          {name}
         </Link>
       </div>
       <p className={s.why}>{withoutTerm(outcome)}</p>

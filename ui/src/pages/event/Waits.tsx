@@ -6,8 +6,10 @@ import s from "./Outcomes.module.css";
 /** As many as the server tells of. */
 const WAITS_MAX = 100;
 
+type Props = { waits: EventDetail["resolved_waits"]; names: ReadonlyMap<string, string> };
+
 /** The steps of other runs that waited for this event. */
-export function Waits({ waits }: { waits: EventDetail["resolved_waits"] }) {
+export function Waits({ waits, names }: Props) {
   if (waits.length === 0) return null;
   return (
     <section className={s.section} aria-labelledby="event-waits">
@@ -18,7 +20,7 @@ export function Waits({ waits }: { waits: EventDetail["resolved_waits"] }) {
             <div className={s.line}>
               <span className={s.kind}>{step}</span>
               <Link to="/runs/$id" params={{ id }} className={s.function}>
-                {slug}
+                {names.get(slug) ?? slug}
               </Link>
               <code className={s.id}>{id}</code>
             </div>

@@ -1,7 +1,11 @@
+import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { Code, Copy, Send, TriangleAlert } from "lucide-react";
+import { useMemo } from "react";
 import type { EventDetail, EventExplanation, Json } from "~/api/api.gen";
+import { read } from "~/api/query";
 import { useSession } from "~/api/session";
+import { functionNames } from "~/lists/triggers";
 import { codeOf, LANGUAGE_NAMES } from "~/pages/send/code";
 import type { Language } from "~/pages/send/search";
 import { Button } from "~/parts/Button";
@@ -21,6 +25,8 @@ import { Waits } from "./Waits";
 export function EventPage() {
   const { id } = useParams({ from: "/events/$id" });
   const { event, explained } = useEvent(id);
+  const functions = useQuery(read("GET /api/functions", {})).data?.items;
+  const names = useMemo(() => functionNames(functions), [functions]);
   if (event.error) {
     return (
       <Page title="Event">
@@ -62,13 +68,13 @@ export function EventPage() {
         <div className={s.column}>
           <Facts event={data} />
           {explained.data ? (
-            <Outcomes explained={explained.data} />
+            <Outcomes explained={explained.data} names={names} />
           ) : explained.error ? (
             <ErrorState error={explained.error} retry={() => void explained.refetch()} />
           ) : (
             <Skeleton lines={5} />
           )}
-          <Waits waits={data.resolved_waits} />
+          <Waits waits={data.resolved_waits} names={names} />
         </div>
       </div>
     </Page>

@@ -4,7 +4,7 @@ import s from "./Waterfall.module.css";
 import { ticks } from "./window";
 import { tickWords } from "./words";
 
-const TICK_PX = 110;
+const TICK_PX = 84;
 
 /** The times above the bars, a line down from each, and the line at the pointer. Renders only when other ticks are due. */
 export function Axis({
@@ -22,7 +22,7 @@ export function Axis({
     const element = track.current;
     if (!element) return;
     const observer = new ResizeObserver(([entry]) => {
-      count.current = Math.max(2, Math.floor((entry?.contentRect.width ?? 600) / TICK_PX));
+      count.current = Math.max(3, Math.floor((entry?.contentRect.width ?? 600) / TICK_PX));
     });
     observer.observe(element);
     return () => observer.disconnect();

@@ -1,25 +1,36 @@
 import { Link } from "@tanstack/react-router";
 import { Info, Unlock } from "lucide-react";
+import { useMemo } from "react";
 import type { Explanation, ReasonView } from "~/api/api.gen";
+import { useNow } from "~/parts/Time";
 import s from "./Why.module.css";
 import { withClocks } from "./words";
 
 /** How many reasons are shown: a run may have a thousand steps open, for the same reason. */
 const SHOWN = 3;
 
+/** What would release it, where the sentence says that already. */
+const SAID = /^(that time|nothing|the answer)|, or the time-out$/;
+
 /** Why a run isn't running, in a sentence, with links to what holds it up and what would let it go on. */
 export function Why({ why }: { why: Explanation }) {
   const { reasons } = why;
+  const now = useServerNow(why);
   const rest = reasons.length - SHOWN + why.left_out;
   return (
     <section className={s.why} data-status={statusOf(why)} aria-label="Why" aria-live="polite">
       <Info size={15} aria-hidden />
       <div className={s.words}>
-        <p className={s.summary}>{withClocks(why.summary)}</p>
+        <p className={s.summary}>{withClocks(why.summary, now)}</p>
         {reasons.length > 0 && (
           <ul className={s.reasons}>
             {reasons.slice(0, SHOWN).map((reason) => (
-              <Reason key={`${reason.step} ${reason.kind} ${reason.since}`} reason={reason} summary={why.summary} />
+              <Reason
+                key={`${reason.step} ${reason.kind} ${reason.since}`}
+                reason={reason}
+                summary={why.summary}
+                now={now}
+              />
             ))}
           </ul>
         )}
@@ -29,9 +40,9 @@ export function Why({ why }: { why: Explanation }) {
   );
 }
 
-function Reason({ reason, summary }: { reason: ReasonView; summary: string }) {
+function Reason({ reason, summary, now }: { reason: ReasonView; summary: string; now: number }) {
   const isSaid = summary.includes(reason.text);
-  const release = reason.kind === "timer" ? "" : reason.release; // when it ends is said already
+  const release = SAID.test(reason.release) ? "" : reason.release;
   const blockers = blockersOf(reason);
   if (isSaid && blockers.length === 0 && !release) return null;
   return (
@@ -39,14 +50,20 @@ function Reason({ reason, summary }: { reason: ReasonView; summary: string }) {
       {!isSaid && (
         <span>
           {reason.step && <strong>{reason.step}: </strong>}
-          {withClocks(reason.text)}
+          {withClocks(reason.text, now)}
         </span>
       )}
       {blockers.length > 0 && (
         <span className={s.links}>
-          {reason.limit ? `in use by ${reason.limit.in_use === 1 ? "run" : `${reason.limit.in_use} runs`}` : "run"}
+          {reason.limit ? `In use by ${reason.limit.in_use === 1 ? "run" : `${reason.limit.in_use} runs`}` : "Run"}
           {blockers.map(({ id, words }) => (
-            <Link key={id} to="/runs/$id" params={{ id }}>
+            <Link
+              key={id}
+              to="/runs/$id"
+              params={{ id }}
+              title={id}
+              aria-label={words.startsWith("…") ? id : undefined}
+            >
               {words}
             </Link>
           ))}
@@ -54,16 +71,22 @@ function Reason({ reason, summary }: { reason: ReasonView; summary: string }) {
       )}
       {release && (
         <span className={s.release}>
-          <Unlock size={12} aria-hidden /> goes on with {withClocks(release)}
+          <Unlock size={12} aria-hidden /> Goes on with {release}
         </span>
       )}
     </li>
   );
 }
 
+/** The time by the server's clock, which may have been put forward: each second. */
+function useServerNow({ now }: Explanation): number {
+  const aheadMs = useMemo(() => Date.parse(now) - Date.now(), [now]);
+  return useNow() + aheadMs;
+}
+
 function blockersOf({ run, limit }: ReasonView): { id: string; words: string }[] {
   if (run) return [{ id: run.id, words: `${run.function} (${run.status})` }];
-  return (limit?.used_by ?? []).map((id) => ({ id, words: id }));
+  return (limit?.used_by ?? []).map((id) => ({ id, words: `…${id.slice(-6)}` }));
 }
 
 function statusOf({ status, reasons }: Explanation): string {

@@ -17,9 +17,17 @@ export function clock(time: string): string {
   return `${clockOf(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** Put the reader's time of day in place of the instants in a sentence of the server's. */
-export function withClocks(sentence: string): string {
-  return sentence.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, dayAndClock);
+const INSTANT = /(\d{4}-\d\d-\d\dT[\d:.]+Z)(?: \(in [^)]*\))?/g;
+
+/** Put the reader's time of day in place of the instants in a sentence of the server's; of those to come, how long that
+ * is from `now` on, in Unix ms of the server's clock. */
+export function withClocks(sentence: string, now?: number): string {
+  return sentence.replace(INSTANT, (whole, time: string) => {
+    const isToCome = whole.length > time.length;
+    if (!isToCome || now === undefined) return dayAndClock(time) + whole.slice(time.length);
+    const left = Date.parse(time) - now;
+    return `${dayAndClock(time)} (${left < 500 ? "now" : `in ${durationText(Math.ceil(left / SECOND) * SECOND)}`})`;
+  });
 }
 
 /** The date, where it isn't today's. */
