@@ -1,4 +1,4 @@
-"""Takes in the lines and spans of runs, and has them stored beside what runs need, without holding it up.
+"""Takes in the lines and spans of runs, and the steps that they begin, and has them stored beside what runs need, without holding it up.
 
 One request is under way at a time, with whatever came while the one before was: so a transaction has few of them, however
 many apps write, and those who send wait for their answer as long as the database is slow. What waits is bounded.
@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from stepwell.engine.clock import Clock
-from stepwell.engine.core.model import LogLine, Span
+from stepwell.engine.core.model import BegunStep, LogLine, Span
 from stepwell.engine.watch import Watcher
 from stepwell.errors import StoreUnavailable
 from stepwell.limits import LOG_BATCH_MAX, LOG_WAITING_MAX
@@ -39,11 +39,12 @@ class Noted(NamedTuple):
 class _Entry(NamedTuple):
     lines: Sequence[LogLine]
     spans: Sequence[Span]
+    begun: Sequence[BegunStep]
     noted: asyncio.Future[Noted]
 
     @property
     def size(self) -> int:
-        return len(self.lines) + len(self.spans)
+        return len(self.lines) + len(self.spans) + len(self.begun)
 
 
 class Logbook:
@@ -55,8 +56,12 @@ class Logbook:
         self._size = 0
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, lines: Sequence[LogLine], spans: Sequence[Span] = ()) -> Noted:
-        """Store lines, which get their ids here, and spans. Raises ``StoreError``; then none were stored.
+    async def write(
+        self, lines: Sequence[LogLine], spans: Sequence[Span] = (), begun: Sequence[BegunStep] = ()
+    ) -> Noted:
+        """Store lines, which get their ids here, spans, and which steps runs are at.
+
+        Raises ``StoreError``; then none were stored.
 
         The instants of the lines are of the app's clock: time travel is added, and none is later than now.
         """
@@ -66,15 +71,21 @@ class Logbook:
             for line in lines
         ]
         spans = [msgspec.structs.replace(span, started_at=span.started_at + ahead_ms) for span in spans]
-        if self._size + len(lines) + len(spans) > LOG_WAITING_MAX:
+        size = len(lines) + len(spans) + len(begun)
+        if self._size + size > LOG_WAITING_MAX:
             raise StoreUnavailable(f"{self._size} lines and spans wait for the database, which is as many as may")
         loop = asyncio.get_running_loop()
         entries = [
-            _Entry(lines[start : start + LOG_BATCH_MAX], spans[start : start + LOG_BATCH_MAX], loop.create_future())
-            for start in range(0, max(len(lines), len(spans)), LOG_BATCH_MAX)
+            _Entry(
+                lines[start : start + LOG_BATCH_MAX],
+                spans[start : start + LOG_BATCH_MAX],
+                begun[start : start + LOG_BATCH_MAX],
+                loop.create_future(),
+            )
+            for start in range(0, max(len(lines), len(spans), len(begun)), LOG_BATCH_MAX)
         ]
         self._waiting += entries
-        self._size += len(lines) + len(spans)
+        self._size += size
         if self._writing is None:
             self._writing = loop.create_task(self._write())
         noted = await asyncio.gather(*(entry.noted for entry in entries))
@@ -107,6 +118,7 @@ class Logbook:
             lines=[line for entry in entries for line in entry.lines],
             spans=[span for entry in entries for span in entry.spans],
             now=self._clock.now(),
+            begun=[step for entry in entries for step in entry.begun],
         )
         try:
             result = await self._store.submit(request)
@@ -116,11 +128,13 @@ class Logbook:
                     entry.noted.set_exception(type(error)(*error.args))
             return
         assert result.logged is not None, "a request with lines was answered without what became of them"
-        if result.logged.lines:
-            try:
+        try:
+            if result.logged.lines:
                 self._watcher.logged(result.logged.lines)
-            except Exception:
-                log.exception("logbook.watcher_broke")
+            if result.logged.begun:
+                self._watcher.touched(sorted(result.logged.begun))
+        except Exception:
+            log.exception("logbook.watcher_broke")
         for entry in entries:
             if not entry.noted.done():
                 entry.noted.set_result(_noted(entry, result.logged))

@@ -29,7 +29,7 @@ class Watcher(Protocol):
     def touched(self, runs: Sequence[RunId]) -> None:
         """Note runs of which something changed by no transition of this replica's.
 
-        A call was begun, a wait has ended, a job was given back, the attempt of a lost reply was kept, rows were deleted.
+        A call was begun, or a step in one, a wait has ended, a job was given back, the attempt of a lost reply was kept, rows were deleted.
         """
         ...
 

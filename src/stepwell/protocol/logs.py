@@ -1,4 +1,7 @@
-"""Lines that user code writes, on their way from our SDK to our server. They are ours: the reference has nothing alike."""
+"""What our SDK tells our server while user code runs: the lines that it writes, and the step that it is at.
+
+They are ours: the reference has nothing alike.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,25 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     is_replayed: bool = False
 
 
-class Lines(msgspec.Struct, frozen=True):
-    """The body of a request with lines, in the order in which they were written."""
+class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step that runs in a call which was made to find out what is next: the server doesn't know its name yet."""
+
+    run_id: str
+    attempt_id: str
+    """The request id of the call, without the run's."""
+    step_id: str
+    step: str
+    ran_ms: int
+    """How long it has run by now: the clocks of app and server may differ."""
+    ends_call: bool = False
+    """The call ends with it; others report it, and go on."""
+
+
+class Lines(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of a request with lines, in the order in which they were written, and steps that have begun."""
 
     lines: list[Line]
+    begun: list[Begun] = []
 
 
 # Made when the module is imported: see ``protocol/call.py``.

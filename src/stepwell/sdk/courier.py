@@ -4,7 +4,11 @@ Lines are queued, up to a limit, and a thread of the app sends what has gathered
 as there are many. A server that doesn't answer, or doesn't take lines, costs the lines alone; how many were dropped is
 said by a line of its own, for each run, when the server takes lines again.
 
-The thread is started with the first line, anew after a fork or a long silence. At the end of the process it gets a moment for what is left.
+While calls are at steps, the thread looks at them (``progress.py``) a few times a second, and tells the server of those
+that take longer.
+
+The thread is started with the first line or step, anew after a fork or a long silence. At the end of the process it gets
+a moment for what is left.
 """
 
 from __future__ import annotations
@@ -18,19 +22,24 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 import msgspec
 
-from stepwell.limits import LOG_LINES_PER_REQUEST_MAX, MIB
-from stepwell.protocol.logs import LOGS_PATH, Line, Lines
+from stepwell.limits import LOG_BEGUN_PER_REQUEST_MAX, LOG_LINES_PER_REQUEST_MAX, MIB
+from stepwell.protocol.logs import LOGS_PATH, Begun, Line, Lines
 from stepwell.sdk.client import Client, Incoming, with_fallback_key
+from stepwell.sdk.current import RunningStep
+from stepwell.sdk.progress import Progress
 
 QUEUE_LINES_MAX: Final = 10_000
 GATHER_S: Final = 0.2
 """How long a line waits for others."""
 GATHER_LINES: Final = 100
 SEND_BYTES_MAX: Final = 2 * MIB
+LOOK_S: Final = 0.2
+"""How long it doesn't look at steps that run."""
 IDLE_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 5.0
 PAUSE_S: Final = 60.0
@@ -46,11 +55,18 @@ _REFUSING: Final = (400, 401, 403, 404, 405, 413, 501)
 log: Final = logging.getLogger("stepwell")
 
 
+class _Batch(NamedTuple):
+    """What one request tells."""
+
+    lines: list[Line]
+    slow: dict[Progress, tuple[RunningStep, Begun]]
+
+
 class Courier:
     """The queue of one app."""
 
     def __init__(self, client: Client, elapsed: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._elapsed = client, elapsed
+        self._client, self.elapsed = client, elapsed
         self._pid = 0
         self._begin()
 
@@ -58,41 +74,65 @@ class Courier:
         """Begin with nothing: in a process that was forked the queue is another's."""
         self._changed = threading.Condition()
         self._waiting: deque[Line] = deque()
+        self._watched: set[Progress] = set()
         self._dropped: dict[str, int] = {}
         self._paused_until = 0.0
         self._failures = 0
         self._is_leaving = False
         self._is_sending = False
+        self._is_idle = False
+        """The thread waits for the first of anything."""
         self._thread: threading.Thread | None = None
 
     def take(self, line: Line) -> None:
         """Queue a line. It never raises, and never waits for the network."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._begin()
+        self._come_here()
         with self._changed:
-            if len(self._waiting) >= QUEUE_LINES_MAX or self._elapsed() < self._paused_until:
+            if len(self._waiting) >= QUEUE_LINES_MAX or self.elapsed() < self._paused_until:
                 self._drop(line)
                 return
             self._waiting.append(line)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stepwell-lines", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:  # the interpreter is ending
-                    self._thread = None
-                _LEAVING.add(self)
+            self._start()
             if len(self._waiting) in (1, GATHER_LINES):
                 self._changed.notify_all()
 
+    def watch(self, progress: Progress) -> None:
+        """Tell the server of the steps of a call that take longer, until ``forget``."""
+        self._come_here()
+        with self._changed:
+            self._watched.add(progress)
+            self._start()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify_all()
+
+    def forget(self, progress: Progress) -> None:
+        """Look at a call no more."""
+        with self._changed:
+            self._watched.discard(progress)
+
+    def _come_here(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._begin()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="stepwell-lines", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter is ending
+                self._thread = None
+            _LEAVING.add(self)
+
     def leave(self, within_s: float = LAST_S) -> bool:
         """Send what is left at once, and wait for it for a moment. False when there is still something."""
-        deadline = self._elapsed() + within_s
+        deadline = self.elapsed() + within_s
         with self._changed:
             self._is_leaving = True
             self._changed.notify_all()
             while (self._waiting or self._is_sending) and self._thread is not None and self._pid == os.getpid():
-                left_s = deadline - self._elapsed()
+                left_s = deadline - self.elapsed()
                 if left_s <= 0 or not self._changed.wait(left_s):
                     break
             self._is_leaving = False
@@ -113,31 +153,49 @@ class Courier:
                 self._note(answer, batch)
                 self._changed.notify_all()
 
-    def _gather(self) -> list[Line]:
-        """Wait for lines, and a little for more; return as many as one request holds. None for long: the thread ends."""
+    def _gather(self) -> _Batch | None:
+        """Wait for lines, and a little for more, or for a slow step; return as much as one request holds.
+
+        None when nothing comes for long: the thread ends.
+        """
         with self._changed:
-            while not self._waiting:
-                if not self._changed.wait(IDLE_S) and not self._waiting:
+            while not (self._waiting or self._slow()):
+                self._is_idle = not self._watched
+                has_come = self._changed.wait(IDLE_S if self._is_idle else LOOK_S)
+                if self._is_idle and not has_come:
                     self._thread = None
-                    return []
-            until = self._elapsed() + GATHER_S
-            while len(self._waiting) < GATHER_LINES and not self._is_leaving:
-                left_s = until - self._elapsed()
+                    return None
+            self._is_idle = False
+            until = self.elapsed() + GATHER_S
+            while 0 < len(self._waiting) < GATHER_LINES and not self._is_leaving:
+                left_s = until - self.elapsed()
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            noted = list(self._dropped)[: LOG_LINES_PER_REQUEST_MAX // 2]
-            batch = [_dropped_line(run_id, self._dropped.pop(run_id)) for run_id in noted]
-            size = 0
-            while self._waiting and len(batch) < LOG_LINES_PER_REQUEST_MAX and size < SEND_BYTES_MAX:
-                line = self._waiting.popleft()
-                size += len(line.message) + (0 if line.fields is msgspec.UNSET else len(bytes(line.fields)))
-                batch.append(line)
+            batch = _Batch(self._take_lines(), self._slow())
             self._is_sending = True
         return batch
 
-    def _send(self, batch: list[Line]) -> Incoming:
-        body = msgspec.json.encode(Lines(batch))
+    def _take_lines(self) -> list[Line]:
+        noted = list(self._dropped)[: LOG_LINES_PER_REQUEST_MAX // 2]
+        lines = [_dropped_line(run_id, self._dropped.pop(run_id)) for run_id in noted]
+        size = 0
+        while self._waiting and len(lines) < LOG_LINES_PER_REQUEST_MAX and size < SEND_BYTES_MAX:
+            line = self._waiting.popleft()
+            size += len(line.message) + (0 if line.fields is msgspec.UNSET else len(bytes(line.fields)))
+            lines.append(line)
+        return lines
+
+    def _slow(self) -> dict[Progress, tuple[RunningStep, Begun]]:
+        """Return the steps that the server is to be told of."""
+        now = self.elapsed()
+        if not self._watched or now < self._paused_until:
+            return {}
+        found = ((progress, slow) for progress in self._watched if (slow := progress.slow(now)) is not None)
+        return dict(islice(found, LOG_BEGUN_PER_REQUEST_MAX))
+
+    def _send(self, batch: _Batch) -> Incoming:
+        body = msgspec.json.encode(Lines(batch.lines, [begun for _, begun in batch.slow.values()]))
         requests = self._client.api_requests("POST", LOGS_PATH, body=body, reply_timeout_s=REPLY_TIMEOUT_S)
         asking = with_fallback_key(requests)
         try:
@@ -147,12 +205,17 @@ class Courier:
         except StopIteration as end:
             return end.value
 
-    def _note(self, answer: Incoming, batch: list[Line]) -> None:
-        """Go on, or rest for a while: lines that were sent already aren't sent again, since they may have arrived."""
+    def _note(self, answer: Incoming, batch: _Batch) -> None:
+        """Go on, or rest for a while: lines that were sent already aren't sent again, since they may have arrived.
+
+        Of a step that still runs then the server is told again.
+        """
         if answer.is_ok:
             self._failures = 0
+            for progress, (step, _) in batch.slow.items():
+                progress.told(step)
             return
-        for line in batch:
+        for line in batch.lines:
             self._drop(line)
         if answer.status in _REFUSING:
             pause_s = PAUSE_S
@@ -161,7 +224,7 @@ class Courier:
         else:
             pause_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
             self._failures += 1
-        self._paused_until = self._elapsed() + pause_s
+        self._paused_until = self.elapsed() + pause_s
         log.debug("lines of runs aren't sent for %d s: HTTP %d: %s", pause_s, answer.status, answer.text())
 
 

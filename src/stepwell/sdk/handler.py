@@ -34,6 +34,7 @@ from stepwell.sdk.http import METHODS, Reply, Request, Response, error_reply
 from stepwell.sdk.log import RunLogger
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, Returned, code_of, describe, exc_info, is_final, retry_after
+from stepwell.sdk.progress import Progress
 from stepwell.sdk.registration import (
     in_band_body,
     inspection,
@@ -78,6 +79,8 @@ class Execution(msgspec.Struct, frozen=True):
     checkpoints: Checkpoints | None = None
     writer: Writer | None = None
     """Passes on what the code logs, where the server takes that."""
+    progress: Progress | None = None
+    """Has the step that runs seen, where the server takes that, and doesn't know it."""
 
 
 Work: TypeAlias = Generator[Outgoing, Incoming, Reply | Execution]
@@ -101,7 +104,7 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            with in_trace(request.headers), _writing(result.writer):
+            with in_trace(request.headers), _watching(result):
                 result = self._reply(await self._execute(result), result)
         return self._response(result, request)
 
@@ -115,12 +118,13 @@ class Handler:
         except StopIteration as end:
             result: Reply | Execution = end.value
         if isinstance(result, Execution):
-            with in_trace(request.headers), _writing(result.writer):
+            with in_trace(request.headers), _watching(result):
                 if result.function.is_async:
                     outcome = in_loop(self._execute(result))
                 else:
                     outcome = self._execute_sync(
-                        result, SyncReplay(result.assignment, result.memo, wait, result.checkpoints)
+                        result,
+                        SyncReplay(result.assignment, result.memo, wait, result.checkpoints, result.progress),
                     )
                 result = self._reply(outcome, result)
         return self._response(result, request)
@@ -271,21 +275,34 @@ class Handler:
             plans_only=ctx.disable_immediate_execution,
         )
         checkpoints = self._checkpoints(function, assignment, ctx)
-        writer = self._writer(request, assignment, memo, ctx)
-        return Execution(function, assignment, memo, [from_call(event) for event in events], key, checkpoints, writer)
+        attempt_id = ctx.request_id.removeprefix(f"{ctx.run_id}.")
+        writer = progress = None
+        if request.header(headers.STEPWELL) is not None and app.settings.api_origin is not None:
+            writer = self._writer(assignment, memo, attempt_id)
+            if assignment.target is None and attempt_id:
+                progress = Progress(app.courier, assignment, attempt_id, ends_call=checkpoints is None)
+        return Execution(
+            function,
+            assignment,
+            memo,
+            [from_call(event) for event in events],
+            key,
+            checkpoints,
+            writer,
+            progress,
+        )
 
-    def _writer(self, request: Request, assignment: Assignment, memo: Memo, context: CallContext) -> Writer | None:
-        """Return what takes the lines of this call: where the server is one of ours, which takes lines."""
+    def _writer(self, assignment: Assignment, memo: Memo, attempt_id: str) -> Writer | None:
+        """Return what takes the lines of this call."""
         settings = self._app.settings
-        captures = settings.captures_logs or settings.captures_prints
-        if not captures or request.header(headers.STEPWELL) is None or settings.api_origin is None:
+        if not (settings.captures_logs or settings.captures_prints):
             return None
         install(logs=settings.captures_logs, prints=settings.captures_prints)
         return Writer(
             self._app.courier,
             assignment,
             memo,
-            attempt_id=context.request_id.removeprefix(f"{context.run_id}."),
+            attempt_id,
             takes_logs=settings.captures_logs,
             takes_prints=settings.captures_prints,
         )
@@ -305,9 +322,10 @@ class Handler:
         function, assignment = execution.function, execution.assignment
         if not function.is_async:
             loop = asyncio.get_running_loop()
-            replay = SyncReplay(assignment, execution.memo, functools.partial(wait_in, loop), execution.checkpoints)
+            wait_here = functools.partial(wait_in, loop)
+            replay = SyncReplay(assignment, execution.memo, wait_here, execution.checkpoints, execution.progress)
             return await in_thread(self._execute_sync, execution, replay)
-        async_replay = AsyncReplay(assignment, execution.memo, in_thread, execution.checkpoints)
+        async_replay = AsyncReplay(assignment, execution.memo, in_thread, execution.checkpoints, execution.progress)
         step = Step(async_replay, self._app.client, execution.events)
         return await async_replay.run(lambda: function.call(self._values(execution, step)))
 
@@ -375,17 +393,18 @@ class Handler:
 
 
 @contextlib.contextmanager
-def _writing(writer: Writer | None) -> Generator[None]:
-    """Pass on what is logged and printed within."""
-    if writer is None:
-        yield
-        return
-    token = WRITER.set(writer)
+def _watching(execution: Execution) -> Generator[None]:
+    """Pass on what is logged and printed within, and which step runs."""
+    writer, progress = execution.writer, execution.progress
+    token = WRITER.set(writer) if writer is not None else None
     try:
         yield
     finally:
-        WRITER.reset(token)
-        writer.close()
+        if writer is not None and token is not None:
+            WRITER.reset(token)
+            writer.close()
+        if progress is not None:
+            progress.close()
 
 
 def _retry_headers(error: BaseException) -> dict[str, str]:

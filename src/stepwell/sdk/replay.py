@@ -49,6 +49,7 @@ from stepwell.sdk.checkpoint import Checkpoints, call_again
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, closing, planned, ran, returned
+from stepwell.sdk.progress import Progress
 from stepwell.sdk.race import ENTRANT
 from stepwell.sdk.tasks import FAMILY, Family, Task, track
 from stepwell.sdk.wanted import Wanted
@@ -91,15 +92,17 @@ class AsyncReplay:
         memo: Memo,
         in_thread: Callable[..., Awaitable[Any]],
         checkpoints: Checkpoints | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """``in_thread(fn, *args)`` runs a plain function in a thread, in a copy of the context.
 
-        Without ``checkpoints`` the call ends with its first new step.
+        Without ``checkpoints`` the call ends with its first new step. ``progress`` is told which step runs.
         """
         self._assignment = assignment
         self._memo = memo
         self._in_thread = in_thread
         self._checkpoints = checkpoints
+        self._progress = progress
         self._family = Family()
         self._uses: dict[str, int] = {}
         self._called: dict[StepId, Called] = {}
@@ -266,7 +269,8 @@ class AsyncReplay:
             return Found([planned(called.id, called.wanted)])
         context = called.context
         context.run(FAMILY.set, None)
-        context.run(RUNNING.set, running(called.id, called.wanted, self._assignment))
+        step = running(called.id, called.wanted, self._assignment)
+        context.run(RUNNING.set, step)
         wanted = prepared(called.id, called.wanted, self._memo)
         body = bound(wanted)
 
@@ -276,6 +280,8 @@ class AsyncReplay:
             value = await self._in_thread(body)
             return await value if inspect.isawaitable(value) else value
 
+        if self._progress is not None:
+            self._progress.begin(step)
         task = asyncio.get_running_loop().create_task(call(), context=context)
         try:
             await asyncio.wait([task])
@@ -283,6 +289,9 @@ class AsyncReplay:
             task.cancel()
             await asyncio.wait([task])
             raise
+        finally:
+            if self._progress is not None:
+                self._progress.end()
         if task.cancelled():
             return failure(called.id, wanted, asyncio.CancelledError("the step was cancelled"), self._assignment)
         error = task.exception()

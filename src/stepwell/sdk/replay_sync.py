@@ -25,6 +25,7 @@ from stepwell.sdk.checkpoint import Checkpoints
 from stepwell.sdk.current import HANDLER, RUNNING
 from stepwell.sdk.memo import Memo
 from stepwell.sdk.outcome import Failed, Found, Outcome, closing, planned, ran, returned
+from stepwell.sdk.progress import Progress
 from stepwell.sdk.wanted import Wanted
 
 _AFTER: Final = "\x1f"  # a unit separator: no one has it in an id
@@ -73,15 +74,17 @@ class SyncReplay:
         memo: Memo,
         wait: Callable[[Awaitable[Any]], Any],
         checkpoints: Checkpoints | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """``wait(awaitable)`` blocks until an awaitable that a step's body returned is done, and returns its result.
 
-        Without ``checkpoints`` the call ends with its first new step.
+        Without ``checkpoints`` the call ends with its first new step. ``progress`` is told which step runs.
         """
         self._assignment = assignment
         self._memo = memo
         self._wait = wait
         self._checkpoints = checkpoints
+        self._progress = progress
         self._branch = _Branch(None)
         self._new: list[tuple[StepId, Wanted]] = []
         self._lost: list[StepId] = []
@@ -239,7 +242,10 @@ class SyncReplay:
     def _execute(self, id: StepId, wanted: Wanted) -> Outcome:
         wanted = prepared(id, wanted, self._memo)
         body = bound(wanted)
-        token = RUNNING.set(running(id, wanted, self._assignment))
+        step = running(id, wanted, self._assignment)
+        token = RUNNING.set(step)
+        if self._progress is not None:
+            self._progress.begin(step)
         try:
             value = body()
             if inspect.isawaitable(value):
@@ -248,4 +254,6 @@ class SyncReplay:
             return failure(id, wanted, error, self._assignment)
         finally:
             RUNNING.reset(token)
+            if self._progress is not None:
+                self._progress.end()
         return ran(id, wanted, value, self._assignment.function_id)

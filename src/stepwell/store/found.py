@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from stepwell.engine.core.model import (
     Attempt,
+    BegunStep,
     Event,
     Gathering,
     GatherKind,
@@ -313,6 +314,8 @@ class RunDetail(NamedTuple):
     jobs: Sequence[Job]
     step_bytes: Mapping[StepId, int] | None = None
     """Of an outline, which has no payloads: the size of each step's result."""
+    begun: BegunStep | None = None
+    """The step that its discovery under way is at, where that is known."""
 
 
 class Relative(NamedTuple):

@@ -1,41 +1,44 @@
-"""Lines and spans in a group commit: a plan without I/O, after all that runs need.
+"""Lines and spans in a group commit, and steps that have begun: a plan without I/O, after all that runs need.
 
-A run keeps so many of either, and a row of it counts what comes: one upsert for each run of a request, whichever replica
-it came to. Of a run that ended long ago nothing is kept, so that none of it can meet the retention which deletes the run.
+A run keeps so many lines, and spans, and a row of it counts what comes: one upsert for each run of a request, whichever
+replica it came to. The same row keeps the step that the run was last said to be at. Of a run that ended long ago nothing is kept, so that none of it can meet the retention which deletes the run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
-from stepwell.engine.core.model import LogLine, Span
+from stepwell.engine.core.model import BegunStep, LogLine, Span
 from stepwell.limits import LOG_LATE_MS, LOG_LINES_PER_RUN_MAX, SPANS_PER_RUN_MAX
 from stepwell.protocol.ids import EnvironmentId, FunctionId, RunId
 from stepwell.store.query import Statement
 from stepwell.store.request import Logged, LogRequest
-from stepwell.store.rows import Row, log_row, span_row
+from stepwell.store.rows import Row, begun_row, log_row, span_row
 
 T = TypeVar("T", LogLine, Span)
 
 _WARNING: Final = 30
+_NOT_BEGUN: Final[Row] = (None,) * 5
 
 
 def write_log(request: LogRequest) -> Generator[Statement, Sequence[Row], Logged]:
     """Yield every statement, and return what became of the lines and spans."""
     lines, spans = _by_run(request.lines), _by_run(request.spans)
+    begun = {step.run_id: step for step in request.begun}
     rows = yield Statement(
-        "log_runs", [(id,) for id in sorted({*lines, *spans})], {"ended_after": request.now - LOG_LATE_MS}
+        "log_runs", [(id,) for id in sorted({*lines, *spans, *begun})], {"ended_after": request.now - LOG_LATE_MS}
     )
     runs = {RunId(row[0]): (EnvironmentId(row[1]), FunctionId(row[2])) for row in rows}
     if not runs:
         return Logged(frozenset(), ())
+    begun = (yield from _still_running(begun)) if begun else {}
     counted = yield Statement(
         "log_count",
-        [_counts(id, lines[id], spans[id]) for id in sorted(runs)],
+        [_counts(id, lines[id], spans[id]) + _begun(begun.get(id)) for id in sorted(runs)],
         {"lines_max": LOG_LINES_PER_RUN_MAX, "spans_max": SPANS_PER_RUN_MAX},
     )
     kept: list[LogLine] = []
@@ -64,7 +67,24 @@ def write_log(request: LogRequest) -> Generator[Statement, Sequence[Row], Logged
         lines=[_placed(line, *runs[line.run_id]) for line in kept],
         full_of_lines=frozenset(full_of_lines),
         full_of_spans=frozenset(full_of_spans),
+        begun=frozenset(begun),
     )
+
+
+def _still_running(
+    begun: Mapping[RunId, BegunStep],
+) -> Generator[Statement, Sequence[Row], dict[RunId, BegunStep]]:
+    """Return the steps whose calls are under way, and that aren't done."""
+    rows: list[Row] = []
+    for id, step in sorted(begun.items()):
+        job_id, _, generation = step.attempt_id.rpartition(".")
+        rows.append((id, job_id, int(generation), step.step_id))
+    found = yield Statement("log_begun", rows)
+    return {RunId(row[0]): begun[row[0]] for row in found}
+
+
+def _begun(step: BegunStep | None) -> Row:
+    return begun_row(step) if step is not None else _NOT_BEGUN
 
 
 def _by_run(items: Iterable[T]) -> defaultdict[RunId, list[T]]:

@@ -16,7 +16,7 @@ from stepwell.protocol.ops import OpCode
 from stepwell.store.begun import BRIEF_COLUMNS, STATUS
 from stepwell.store.found import EndedWait, EventLinks, Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
 from stepwell.store.query import Statement
-from stepwell.store.read import Reading, Text, load_event
+from stepwell.store.read import Reading, Text, load_begun, load_event
 from stepwell.store.rows import read_attempt, read_job, read_run, read_step
 
 _NEAR_MAX: Final = 200
@@ -42,14 +42,16 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
         " http_status, sent_bytes, received_bytes from attempt where run_id = ? and ended_at >= ? order by started_at, id",
         (ERROR_SHOWN_BYTES_MAX, id, since),
     )
-    jobs = yield Statement("job_load", [(id,)])
+    jobs = [read_job(row) for row in (yield Statement("job_load", [(id,)]))]
+    begun = yield from load_begun(jobs)
     return RunDetail(
         run=run,
         event=event,
         steps=[read_step((*row[:5], row[5] or b"null", *row[6:11])) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
-        jobs=[read_job(row) for row in jobs],
+        jobs=jobs,
         step_bytes={row[1]: row[11] for row in steps},
+        begun=begun,
     )
 
 
@@ -164,13 +166,13 @@ def step_title(run_id: RunId, step_id: StepId) -> Reading[str | None]:
 
 
 def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
-    """Return the payloads of one row of a run: an attempt, a step, or a job."""
+    """Return the payloads of one row of a run: an attempt, a step, a job, or a step that has begun."""
     attempts = yield Text(
         "select step_id, started_at, ended_at, error from attempt where run_id = ? and id = ?", (id, row_id)
     )
     steps = yield Text(_STEP_PAYLOAD, (id, attempts[0][0] if attempts else row_id))
-    jobs = yield Statement("job_load", [(id,)])
-    job = next((job for job in map(read_job, jobs) if _is_of(job, row_id)), None)
+    jobs = [read_job(row) for row in (yield Statement("job_load", [(id,)]))]
+    job = next((job for job in jobs if _is_of(job, row_id)), None)
     given = steps[0][6] if steps else input_of(job) if job is not None else None
     if attempts:
         _, started_at, ended_at, error = attempts[0]
@@ -180,7 +182,12 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
     if steps:
         op, memo, original, started_at, ended_at, _, _ = steps[0]
         return RowPayload((OpCode(op), memo, original), None, given, started_at, ended_at)
-    return RowPayload(None, None, given, job.leased_at, None) if job is not None else None
+    if job is not None:
+        return RowPayload(None, None, given, job.leased_at, None)
+    begun = yield from load_begun(jobs)
+    if begun is not None and row_id == begun.result_id:
+        return RowPayload(None, None, None, begun.started_at, None)
+    return None
 
 
 def _is_of(job: Job, row_id: str) -> bool:

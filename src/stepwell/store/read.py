@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+import msgspec
+
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import (
     App,
+    BegunStep,
     Event,
     Function,
     Gathering,
     GatherKind,
     Job,
+    JobKind,
     Run,
     RunStatus,
     Step,
@@ -52,6 +57,7 @@ from stepwell.store.rows import (
     Row,
     read_app,
     read_attempt,
+    read_begun,
     read_event,
     read_function,
     read_gathering,
@@ -212,14 +218,30 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
     assert event is not None, "an event is kept as long as its runs"
     steps = yield Statement("step_load", [(id,)])
     attempts = yield Statement("attempt_load", parameters={"run_id": id})
-    jobs = yield Statement("job_load", [(id,)])
+    jobs = [read_job(row) for row in (yield Statement("job_load", [(id,)]))]
+    begun = yield from load_begun(jobs)
     return RunDetail(
         run=run,
         event=event,
         steps=[read_step(row) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
-        jobs=[read_job(row) for row in jobs],
+        jobs=jobs,
+        begun=begun,
     )
+
+
+def load_begun(jobs: Sequence[Job]) -> Reading[BegunStep | None]:
+    """Return the step that a run's discovery under way is at, where that is known; ``jobs`` are all that the run has."""
+    calls = {attempt_id(job): job for job in jobs if job.kind is JobKind.DISCOVER and job.leased_at is not None}
+    if not calls:
+        return None
+    run_id = jobs[0].run_id
+    for row in (yield Statement("begun_load", parameters={"run_id": run_id})):
+        begun = read_begun(run_id, row)
+        call = calls.get(begun.attempt_id)
+        if call is not None:
+            return msgspec.structs.replace(begun, started_at=max(begun.started_at, call.leased_at or 0))
+    return None
 
 
 def load_aftermath(id: EventId, limit: int) -> Reading[Aftermath]:
@@ -253,6 +275,7 @@ def load_standing(id: RunId, limitings: Callable[[str], Sequence[Limiting]], now
     jobs = [read_job(row) for row in found]
     if run.status.is_final or not jobs:
         return Standing(run, event.body)
+    begun = yield from load_begun(jobs)
     waits = yield Statement("standing_waits", parameters={"run_id": id})
     failures = yield Statement("standing_failures", parameters={"run_id": id, "limit": PAGE_ROWS_MAX})
     children = yield Text(
@@ -289,6 +312,7 @@ def load_standing(id: RunId, limitings: Callable[[str], Sequence[Limiting]], now
         before=before,
         used=used,
         throttles=throttles,
+        begun=begun,
     )
 
 

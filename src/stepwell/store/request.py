@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from stepwell.engine.core.model import (
     App,
+    BegunStep,
     Event,
     FunctionChange,
     Intake,
@@ -275,15 +276,18 @@ class DropRequest(NamedTuple):
 
 
 class LogRequest(NamedTuple):
-    """Store lines and spans of runs.
+    """Store lines and spans of runs, and which steps they are at.
 
     Those of runs that aren't there, or that ended ``LOG_LATE_MS`` ago, are passed over; so is what a run has too many of,
     but for one line that says so. Spans are idempotent by their ids, lines aren't.
+
+    A run keeps the last step that was said to have begun, and only if its call is under way, and it isn't done.
     """
 
     lines: Sequence[LogLine]
     spans: Sequence[Span]
     now: int
+    begun: Sequence[BegunStep] = ()
     done: Callable[[Result], None] | None = None
 
 
@@ -458,6 +462,8 @@ class Logged(NamedTuple):
     full_of_lines: frozenset[RunId] = frozenset()
     """Runs of which not all lines were stored."""
     full_of_spans: frozenset[RunId] = frozenset()
+    begun: frozenset[RunId] = frozenset()
+    """Runs that keep a step which has begun."""
 
 
 class Result(NamedTuple):

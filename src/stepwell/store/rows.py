@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from stepwell.engine.core.model import (
     App,
     Attempt,
+    BegunStep,
     Event,
     Exchange,
     Function,
@@ -389,6 +390,22 @@ def read_line(row: Row) -> LogLine:
         span_id=SpanId(row[12]) if row[12] is not None else None,
         environment=EnvironmentId(row[13]),
         function_id=FunctionId(row[14]),
+    )
+
+
+def begun_row(begun: BegunStep) -> Row:
+    return (begun.attempt_id, begun.step_id, begun.title, begun.started_at, int(begun.ends_call))
+
+
+def read_begun(run_id: RunId, row: Row) -> BegunStep:
+    return BegunStep(
+        run_id=run_id,
+        attempt_id=AttemptId(row[0]),
+        step_id=StepId(row[1]),
+        title=row[2],
+        started_at=row[3],
+        ends_call=bool(row[4]),
+        position=row[5],
     )
 
 

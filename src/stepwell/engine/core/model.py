@@ -352,6 +352,31 @@ class Span(msgspec.Struct, frozen=True):
     """A JSON object."""
 
 
+class BegunStep(msgspec.Struct, frozen=True):
+    """A step that runs in a discovery under way: the app tells of it before it reports it, when it takes longer."""
+
+    run_id: RunId
+    attempt_id: AttemptId
+    """The call."""
+    step_id: StepId
+    title: str
+    started_at: int
+    ends_call: bool = False
+    """The call ends with it; others report it, and go on."""
+    position: int = 0
+    """The place among the run's steps that it will have, unless another is done first. The store fills it in."""
+
+    @property
+    def result_id(self) -> AttemptId:
+        """The name of the attempt that it becomes when it is done."""
+        return self.attempt_id if self.ends_call else reported_id(self.attempt_id, self.position)
+
+
+def reported_id(call: AttemptId, position: int) -> AttemptId:
+    """Name the attempt that a step is which a call reported while it went on."""
+    return AttemptId(f"{call}.{position}")
+
+
 class Draft(msgspec.Struct, frozen=True):
     """An event that a transition sends; the engine gives it an id and finds the functions that it starts."""
 

@@ -42,12 +42,13 @@ from stepwell.engine.core.model import (
     RunStatus,
     Step,
     Transition,
+    reported_id,
 )
 from stepwell.engine.core.state import RunState
 from stepwell.limits import (
     LOST_ATTEMPTS_MAX,
 )
-from stepwell.protocol.ids import AttemptId, StepId
+from stepwell.protocol.ids import StepId
 from stepwell.protocol.ops import Op, OpCode
 
 
@@ -100,7 +101,7 @@ def checkpoint(
     attempts = tuple(
         Attempt(
             run_id=state.run.id,
-            id=AttemptId(f"{attempt_id(job)}.{step.position}"),
+            id=reported_id(attempt_id(job), step.position),
             step_id=step.id,
             title=step.title,
             attempt=job.attempt if number == 0 else 0,

@@ -16,8 +16,10 @@ from stepwell.engine.core.condition import condition_text
 from stepwell.engine.core.endpoint import is_watch
 from stepwell.engine.core.expression import Expression, to_key
 from stepwell.engine.core.flow import throttle
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import (
     Attempt,
+    BegunStep,
     Function,
     Job,
     JobKind,
@@ -99,6 +101,8 @@ class Standing(NamedTuple):
     """By a job's id: how many due jobs of its partition are before it, counted up to ``LINE_COUNTED_MAX`` and one."""
     used: Mapping[str, Used] = {}
     throttles: Mapping[str, bytes] = {}
+    begun: BegunStep | None = None
+    """The step that the discovery under way is at, where that is known."""
 
 
 class Surroundings(NamedTuple):
@@ -256,7 +260,7 @@ def _of_job(job: Job, standing: Standing, around: Surroundings, now: int) -> lis
             return [_wait(job, standing, around, now)]
         case JobKind.FETCH | JobKind.DISCOVER | JobKind.STEP:
             if job.owner is not None:
-                return [_in_progress(job, job.owner, around)]
+                return [_in_progress(job, job.owner, standing, around)]
             if job.due_at > now:
                 return [_not_due(job, standing, around, now)]
             if job.kind is JobKind.FETCH:
@@ -357,16 +361,22 @@ def _invoked(job: Job, standing: Standing, around: Surroundings, end: str) -> Re
     )
 
 
-def _in_progress(job: Job, owner: ReplicaId, around: Surroundings) -> Reason:
-    since = job.leased_at if job.leased_at is not None else job.due_at
+def _in_progress(job: Job, owner: ReplicaId, standing: Standing, around: Surroundings) -> Reason:
     is_fetch = job.kind is JobKind.FETCH
-    what = "its request is being made" if is_fetch else f"app {around.app!r} is being called"
-    attempt = f"attempt {job.attempt + 1} of {job.max_attempts}, "
+    attempt = f"attempt {job.attempt + 1} of {job.max_attempts}"
+    begun = standing.begun
+    if begun is not None and begun.attempt_id == attempt_id(job):
+        step, since, release = begun.title, begun.started_at, "the end of that step"
+        text = f"step {step!r} has been running since {time_text(since)}: {attempt}, in app {around.app!r}"
+    else:
+        step, since, release = job.title or None, job.leased_at or job.due_at, "the answer"
+        what = "its request is being made" if is_fetch else f"app {around.app!r} is being called"
+        text = f"{_step(job)}{what}: {attempt}, since {time_text(since)}"
     return Reason(
         kind=ReasonKind.FETCH if is_fetch else ReasonKind.CALL,
-        text=f"{_step(job)}{what}: {attempt}since {time_text(since)}, by replica {owner}",
-        release="the answer",
-        step=job.title or None,
+        text=f"{text}, by replica {owner}",
+        release=release,
+        step=step,
         since=since,
         call=InProgress(owner, job.attempt + 1, job.max_attempts),
     )

@@ -1,6 +1,8 @@
 """A run's timeline: each attempt its own row, and beside them what is asleep, in progress or waiting.
 
 attempt   one call of the app: ended (completed, retrying, failed, lost), or running
+          what a call reports while it goes on has attempts of its own, beside that of the call; so has the step that it
+          is at, as soon as the app has told of it
 step      a further result of an attempt that brought several
 sleep     sleeping, or completed
 job       a call that is still to be made, with the reason why it isn't yet
@@ -167,7 +169,7 @@ class _Rows:
                 yield self._step(step)
         for job in self.detail.jobs:
             if not job.kind.is_guard:
-                yield self._job(job)
+                yield from self._open(job)
 
     def _attempt(self, attempt: Attempt, step: Step | None, *, is_ending: bool) -> TimelineRow:
         output, output_bytes = self._output(step)
@@ -219,6 +221,23 @@ class _Rows:
             links=self._links(step),
             http=None,
         )
+
+    def _open(self, job: Job) -> Iterator[TimelineRow]:
+        row, begun = self._job(job), self.detail.begun
+        if begun is None or begun.attempt_id != row.id:
+            yield row
+        elif begun.ends_call:
+            yield msgspec.structs.replace(row, op="step.run", step_id=begun.step_id, title=begun.title)
+        else:
+            yield row
+            yield msgspec.structs.replace(
+                row,
+                id=begun.result_id,
+                op="step.run",
+                step_id=begun.step_id,
+                title=begun.title,
+                started_at=time_text(begun.started_at),
+            )
 
     def _job(self, job: Job) -> TimelineRow:
         is_timer = job.kind is JobKind.TIMER

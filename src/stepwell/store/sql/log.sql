@@ -1,4 +1,4 @@
--- Lines and spans of runs. They are inserted in the group commit, after all that runs need, and go with their run.
+-- Lines and spans of runs, and the steps that they are at. They are inserted in the group commit, after all that runs need, and go with their run.
 
 -- name: log_runs
 -- rows: id text
@@ -9,11 +9,25 @@ join run on run.id = v.id
 where run.ended_at is null
   or run.ended_at > :ended_after
 
+-- name: log_begun
+-- rows: run_id text, job_id text, generation bigint, step_id text
+-- Of steps that are said to run, those of discoveries under way that aren't done yet. Served by the primary keys.
+select v.run_id, v.step_id
+from v
+join job on job.run_id = v.run_id and job.id = v.job_id and job.generation = v.generation
+where job.owner is not null
+  and job.kind = 'discover'
+  and not exists (select 1 from step where step.run_id = v.run_id and step.id = v.step_id)
+
 -- name: log_count
--- rows: run_id text, line_count bigint, line_bytes bigint, span_count bigint, span_bytes bigint
+-- rows: run_id text, line_count bigint, line_bytes bigint, span_count bigint, span_bytes bigint,
+--   begun_attempt_id text, begun_step_id text, begun_step text, begun_at bigint, begun_ends_call bigint
 -- Whatever comes is counted; by what comes back the writer knows how much of it is still to be kept.
-insert into log_tally (run_id, line_count, span_count, byte_count)
-select v.run_id, v.line_count, v.span_count, v.line_bytes + v.span_bytes
+insert into log_tally (
+  run_id, line_count, span_count, byte_count, begun_attempt_id, begun_step_id, begun_step, begun_at, begun_ends_call
+)
+select v.run_id, v.line_count, v.span_count, v.line_bytes + v.span_bytes,
+  v.begun_attempt_id, v.begun_step_id, v.begun_step, v.begun_at, v.begun_ends_call
 from v
 where true
 on conflict (run_id) do update
@@ -22,7 +36,12 @@ set line_count = log_tally.line_count + excluded.line_count,
   byte_count = log_tally.byte_count + case
     when log_tally.line_count < :lines_max and log_tally.span_count < :spans_max then excluded.byte_count
     else 0
-  end
+  end,
+  begun_attempt_id = coalesce(excluded.begun_attempt_id, log_tally.begun_attempt_id),
+  begun_step_id = coalesce(excluded.begun_step_id, log_tally.begun_step_id),
+  begun_step = coalesce(excluded.begun_step, log_tally.begun_step),
+  begun_at = coalesce(excluded.begun_at, log_tally.begun_at),
+  begun_ends_call = coalesce(excluded.begun_ends_call, log_tally.begun_ends_call)
 returning run_id, line_count, span_count
 
 -- name: log_insert
@@ -68,6 +87,15 @@ where run_id = :run_id
 select line_count, span_count
 from log_tally
 where run_id = :run_id
+
+-- name: begun_load
+-- The step that was said to run, while it isn't done. Served by the primary keys.
+select t.begun_attempt_id, t.begun_step_id, t.begun_step, t.begun_at, t.begun_ends_call,
+  (select count(*) from step where step.run_id = t.run_id)
+from log_tally as t
+where t.run_id = :run_id
+  and t.begun_attempt_id is not null
+  and not exists (select 1 from step where step.run_id = t.run_id and step.id = t.begun_step_id)
 
 -- name: log_floor
 -- Where a look back over a number of lines ends. Served by log_newest.

@@ -351,12 +351,22 @@ create table span (
   primary key (run_id, id)
 );
 
--- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are.
+-- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are; and the step
+-- that its discovery under way was said to be at.
 create table log_tally (
   run_id text collate "C" primary key,
   line_count integer not null,
   span_count integer not null,
-  byte_count bigint not null
+  byte_count bigint not null,
+  begun_attempt_id text collate "C",
+  begun_step_id text collate "C",
+  begun_step text collate "C",
+  begun_at bigint,
+  begun_ends_call smallint check (begun_ends_call in (0, 1)),
+  check ((begun_attempt_id is null) = (begun_step_id is null)),
+  check ((begun_attempt_id is null) = (begun_step is null)),
+  check ((begun_attempt_id is null) = (begun_at is null)),
+  check ((begun_attempt_id is null) = (begun_ends_call is null))
 ) with (
   -- Counted up in place while a run writes.
   fillfactor = 85

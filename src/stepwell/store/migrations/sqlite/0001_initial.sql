@@ -334,12 +334,22 @@ create table span (
   primary key (run_id, id)
 ) strict, without rowid;
 
--- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are.
+-- How many lines and spans came for a run, those that were too many as well, and how large the kept ones are; and the step
+-- that its discovery under way was said to be at.
 create table log_tally (
   run_id text primary key,
   line_count integer not null,
   span_count integer not null,
-  byte_count integer not null
+  byte_count integer not null,
+  begun_attempt_id text,
+  begun_step_id text,
+  begun_step text,
+  begun_at integer,
+  begun_ends_call integer check (begun_ends_call in (0, 1)),
+  check ((begun_attempt_id is null) = (begun_step_id is null)),
+  check ((begun_attempt_id is null) = (begun_step is null)),
+  check ((begun_attempt_id is null) = (begun_at is null)),
+  check ((begun_attempt_id is null) = (begun_ends_call is null))
 ) strict, without rowid;
 
 -- How much a function had to do, minute by minute: the most that was seen at once of calls that were due and waited, of
