@@ -80,6 +80,7 @@ class Signals(NoWatcher):
         self.ended: set[RunId] = set()
         self.transitions: list[Transition] = []
         self.lines: list[LogLine] = []
+        self.touches: list[RunId] = []
         self._happened = asyncio.Event()
 
     def took_in(self, intake: Intake, functions: Sequence[Function], result: Result) -> None:
@@ -93,6 +94,10 @@ class Signals(NoWatcher):
 
     def logged(self, lines: Sequence[LogLine]) -> None:
         self.lines += lines
+        self._happened.set()
+
+    def touched(self, runs: Sequence[RunId]) -> None:
+        self.touches += runs
         self._happened.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ replica it came to. The same row keeps the step that the run was last said to be
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,14 +28,15 @@ _NOT_BEGUN: Final[Row] = (None,) * 5
 def write_log(request: LogRequest) -> Generator[Statement, Sequence[Row], Logged]:
     """Yield every statement, and return what became of the lines and spans."""
     lines, spans = _by_run(request.lines), _by_run(request.spans)
-    begun = {step.run_id: step for step in request.begun}
+    told = {step.run_id for step in request.begun}
     rows = yield Statement(
-        "log_runs", [(id,) for id in sorted({*lines, *spans, *begun})], {"ended_after": request.now - LOG_LATE_MS}
+        "log_runs", [(id,) for id in sorted({*lines, *spans, *told})], {"ended_after": request.now - LOG_LATE_MS}
     )
     runs = {RunId(row[0]): (EnvironmentId(row[1]), FunctionId(row[2])) for row in rows}
     if not runs:
         return Logged(frozenset(), ())
-    begun = (yield from _still_running(begun)) if begun else {}
+    known = [step for step in request.begun if step.run_id in runs]
+    begun = (yield from _still_running(known)) if known else {}
     counted = yield Statement(
         "log_count",
         [_counts(id, lines[id], spans[id]) + _begun(begun.get(id)) for id in sorted(runs)],
@@ -71,16 +72,14 @@ def write_log(request: LogRequest) -> Generator[Statement, Sequence[Row], Logged
     )
 
 
-def _still_running(
-    begun: Mapping[RunId, BegunStep],
-) -> Generator[Statement, Sequence[Row], dict[RunId, BegunStep]]:
-    """Return the steps whose calls are under way, and that aren't done."""
+def _still_running(steps: Sequence[BegunStep]) -> Generator[Statement, Sequence[Row], dict[RunId, BegunStep]]:
+    """Return the last step of each run, of those whose calls are under way, and that aren't done."""
     rows: list[Row] = []
-    for id, step in sorted(begun.items()):
+    for step in steps:
         job_id, _, generation = step.attempt_id.rpartition(".")
-        rows.append((id, job_id, int(generation), step.step_id))
-    found = yield Statement("log_begun", rows)
-    return {RunId(row[0]): begun[row[0]] for row in found}
+        rows.append((step.run_id, job_id, int(generation), step.step_id))
+    found = {tuple(row) for row in (yield Statement("log_begun", sorted(rows)))}
+    return {step.run_id: step for step, row in zip(steps, rows, strict=True) if row in found}
 
 
 def _begun(step: BegunStep | None) -> Row:

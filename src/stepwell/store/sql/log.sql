@@ -12,7 +12,7 @@ where run.ended_at is null
 -- name: log_begun
 -- rows: run_id text, job_id text, generation bigint, step_id text
 -- Of steps that are said to run, those of discoveries under way that aren't done yet. Served by the primary keys.
-select v.run_id, v.step_id
+select v.run_id, v.job_id, v.generation, v.step_id
 from v
 join job on job.run_id = v.run_id and job.id = v.job_id and job.generation = v.generation
 where job.owner is not null

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from stepwell.engine.core.flow import throttle
+from stepwell.engine.core.jobs import attempt_id
 from stepwell.engine.core.model import (
     Attempt,
+    BegunStep,
     Function,
     Job,
     JobKind,
@@ -343,3 +345,20 @@ def test_a_run_that_nothing_brings_on_says_who_mends_it() -> None:
     guard = job(kind=JobKind.TIMEOUT, title="finish", due_at=HOUR)
 
     assert "stepwell doctor" in summary(RUN, reasons(standing(guard), around(), now=T0), None)
+
+
+def test_the_step_that_a_call_is_at_is_named() -> None:
+    call = job(title="", owner=ME, leased_at=T0, generation=3)
+    begun = BegunStep(RUN.id, attempt_id(call), StepId("x"), "pay", T0 + 1_000)
+    other = job(id="9.9", owner=ME, leased_at=T0)
+
+    assert said(call, standing(call, other, begun=begun)) == [
+        (
+            ReasonKind.CALL,
+            "step 'pay' has been running since 2026-01-01T00:00:01.000Z: attempt 1 of 5, in app 'shop', by replica me",
+        ),
+        (
+            ReasonKind.CALL,
+            "step 'pay': app 'shop' is being called: attempt 1 of 5, since 2026-01-01T00:00:00.000Z, by replica me",
+        ),
+    ]
