@@ -57,13 +57,7 @@ function Reason({ reason, summary, now }: { reason: ReasonView; summary: string;
         <span className={s.links}>
           {reason.limit ? `In use by ${reason.limit.in_use === 1 ? "run" : `${reason.limit.in_use} runs`}` : "Run"}
           {blockers.map(({ id, words }) => (
-            <Link
-              key={id}
-              to="/runs/$id"
-              params={{ id }}
-              title={id}
-              aria-label={words.startsWith("…") ? id : undefined}
-            >
+            <Link key={id} to="/runs/$id" params={{ id }} title={id}>
               {words}
             </Link>
           ))}
