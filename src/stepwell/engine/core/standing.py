@@ -33,7 +33,7 @@ from stepwell.engine.core.model import (
 from stepwell.engine.core.partition import Scope, Token, TokenKind, parse, slot_key
 from stepwell.engine.core.rules import Rules, SingletonRule, SlotRule, ThrottleRule
 from stepwell.errors import ExpressionError
-from stepwell.limits import LINE_COUNTED_MAX
+from stepwell.limits import LINE_COUNTED_MAX, SLEEP_MS_MAX
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import duration_text, rough_text, time_text
 from stepwell.protocol.ids import FunctionId, ReplicaId, RunId
@@ -350,10 +350,12 @@ def _invoked(job: Job, standing: Standing, around: Surroundings, end: str) -> Re
     if run is not None:
         child = Child(run.id, around.names.get(run.function_id, run.function_id), run.status)
         what = f"run {child.id} of {child.function}, which is {child.status}"
+    # A time-out that nobody asked for is as long as it can be, and says nothing.
+    is_bounded = job.due_at - job.created_at < SLEEP_MS_MAX
     return Reason(
         kind=ReasonKind.RUN,
-        text=f"{_step(job)}waits for {what}; {end}",
-        release="the end of that run, or the time-out",
+        text=f"{_step(job)}waits for {what}" + (f"; {end}" if is_bounded else ""),
+        release="the end of that run" + (", or the time-out" if is_bounded else ""),
         step=job.title or None,
         since=job.created_at,
         until=job.due_at,

@@ -204,6 +204,15 @@ def test_an_invoked_run_may_not_be_there_yet() -> None:
     assert (reason.run.id, reason.run.function) == (child.id, "app-g")
 
 
+@pytest.mark.parametrize(("lasts_ms", "is_said"), [(SLEEP_MS_MAX, False), (SLEEP_MS_MAX - 1, True)])
+def test_a_time_out_that_nobody_asked_for_is_not_said(lasts_ms: int, is_said: bool) -> None:
+    waiting = job(kind=JobKind.WAIT, op="InvokeFunction", due_at=T0 + lasts_ms)
+
+    [reason] = reasons(standing(waiting), around(), now=T0)
+
+    assert ("times out" in reason.text) is ("time-out" in reason.release) is is_said
+
+
 # -- what holds a call back -------------------------------------------------------------------------------------------
 
 
