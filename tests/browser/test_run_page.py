@@ -274,6 +274,22 @@ def test_a_long_run_is_soon_there_and_only_the_rows_in_view_are(page: Page, serv
     assert tree.get_by_role("treeitem").count() < 60
 
 
+def test_a_large_event_is_fetched_only_when_asked_for(page: Page, server: Server) -> None:
+    id = start(server, "large.asked", rows=1, text="x" * 2_500_000)
+    ended(server, id)
+    sizes: dict[str, int] = {}
+    page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))
+    page.goto(f"/runs/{id}?tab=event")
+    details = page.get_by_role("complementary", name="Details")
+    expect(details).to_contain_text("This event has 2.5 MB")
+    assert max(size for url, size in sizes.items() if "/api/" in url) < 50_000
+
+    details.get_by_role("button", name="Load all").click()
+
+    expect(details.get_by_role("textbox", name="large.asked")).to_contain_text('"text": "xxxxxxxx')
+    assert max(sizes.values()) > 2_500_000
+
+
 def test_a_large_output_is_fetched_only_when_asked_for(page: Page, server: Server) -> None:
     id = start(server, "large.asked", rows=70_000)
     ended(server, id)

@@ -52,6 +52,7 @@ async def test_the_document_describes_every_endpoint(world: World) -> None:
         ("/api/runs/{id}/config", "GET"),
         ("/api/runs/{id}/explain", "GET"),
         ("/api/runs/{id}/jobs/{job_id}/skip", "POST"),
+        ("/api/runs/{id}/output", "GET"),
         ("/api/runs/{id}/rerun", "POST"),
         ("/api/runs/{id}/spans", "GET"),
         ("/api/runs/{id}/rows/{row}", "GET"),

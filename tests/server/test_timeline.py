@@ -192,8 +192,10 @@ async def test_without_payloads_a_row_says_how_large_its_output_is(either: World
         (None, None, "retrying", None, None, None, "ValueError: 503"),
         (None, None, "completed", None, None, None, None),
     ]
-    assert got["run"]["output"] is None
+    assert (got["run"]["output"], got["run"]["output_bytes"]) == (None, 5)
     whole = await timeline(either, id)
+    assert (whole["run"]["output"], whole["run"]["output_bytes"]) == ("end", 5)
+    assert (await either.get(f"/api/runs/{id}/output")) == {"output": "end"}
     assert [row["output_bytes"] for row in whole["rows"]] == [111, None, 5]
     rows = [await either.get(f"/api/runs/{id}/rows/{row['id']}") for row in got["rows"]]
     assert shown(rows, "output") == [({"text": "x" * 100},), (None,), ("end",)]
@@ -273,6 +275,24 @@ async def test_a_wait_says_what_for_while_it_lasts_and_what_came(either: World) 
     assert row["links"] == {"event_name": "paid", "expression": "async.data.id == 7", "until": row["due_at"]}
     [row] = [row for row in over["rows"] if row["title"] == "wait"]
     assert row["links"]["event_name"] == "paid"
+
+
+async def test_without_payloads_a_run_says_how_large_its_event_is(either: World) -> None:
+    await either.register("f", f={"retries": 0})
+    either.apps.answers["f"] = lambda _call: error("boom")
+    event = await either.send("f.go", {"text": "x" * 100_000})
+    run = await either.ended(event["runs"][0]["id"])
+
+    answer = await either.client.get(f"/api/runs/{run['id']}/timeline", params={"payloads": False})
+    whole = (await timeline(either, run["id"]))["run"]
+
+    got = answer.json()["run"]
+    assert len(answer.content) < 5_000
+    assert (got["event"], got["event_id"], got["event_name"]) == (None, event["id"], "f.go")
+    assert 100_000 < got["event_bytes"] == whole["event_bytes"] < 101_000
+    assert whole["event"]["data"] == {"text": "x" * 100_000}
+    assert (got["error"]["message"], got["output_bytes"] is None) == ("boom", whole["output_bytes"] is None)
+    assert (await either.get(f"/api/runs/{run['id']}/output")) == {"output": None}
 
 
 async def test_the_time_of_a_run_adds_up_whatever_is_shown_of_it(world: World) -> None:

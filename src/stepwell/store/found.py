@@ -309,6 +309,10 @@ class RunDetail(NamedTuple):
 
     run: Run
     event: Event
+    """Without its body in an outline."""
+    event_bytes: int
+    output_bytes: int | None
+    """None where there is none, or it is null."""
     steps: Sequence[Step]
     attempts: Sequence[Attempt]
     jobs: Sequence[Job]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from stepwell.engine.core.model import Job, RunStatus
+from stepwell.engine.core.model import Event, Job, Run, RunStatus
 from stepwell.engine.core.sent import sent_ids
 from stepwell.engine.core.step_input import input_of
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
@@ -16,20 +16,18 @@ from stepwell.protocol.ops import OpCode
 from stepwell.store.begun import BRIEF_COLUMNS, STATUS
 from stepwell.store.found import EndedWait, EventLinks, Relative, Relatives, RowPayload, RunDetail, SentEvent, Version
 from stepwell.store.query import Statement
-from stepwell.store.read import Reading, Text, load_begun, load_event
-from stepwell.store.rows import read_attempt, read_job, read_run, read_step
+from stepwell.store.read import Reading, Text, load_begun
+from stepwell.store.rows import read_attempt, read_event, read_job, read_run, read_step
 
 _NEAR_MAX: Final = 200
 
 
 def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
     """Return a run's rows that ended since an instant, or haven't yet, without payloads but the short ones of steps."""
-    runs = yield Text(f"select {BRIEF_COLUMNS} from run where id = ?", (id,))  # noqa: S608 - fixed pieces
-    if not runs:
+    head = yield from _head(id)
+    if head is None:
         return None
-    run = read_run(runs[0])
-    event = yield from load_event(run.event_id)
-    assert event is not None, "an event is kept as long as its runs"
+    run, output_bytes, event, event_bytes = head
     since = after if after is not None else 0
     steps = yield Text(
         "select run_id, id, position, op, title, case when length(memo) <= ? then memo end, started_at, ended_at,"
@@ -47,6 +45,8 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
     return RunDetail(
         run=run,
         event=event,
+        event_bytes=event_bytes,
+        output_bytes=output_bytes,
         steps=[read_step((*row[:5], row[5] or b"null", *row[6:11])) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=jobs,
@@ -57,12 +57,10 @@ def load_outline(id: RunId, after: int | None) -> Reading[RunDetail | None]:
 
 def load_spans(id: RunId) -> Reading[RunDetail | None]:
     """Return when each thing of a run began and ended, and nothing else of it."""
-    runs = yield Text(f"select {BRIEF_COLUMNS} from run where id = ?", (id,))  # noqa: S608 - fixed pieces
-    if not runs:
+    head = yield from _head(id)
+    if head is None:
         return None
-    run = read_run(runs[0])
-    event = yield from load_event(run.event_id)
-    assert event is not None, "an event is kept as long as its runs"
+    run, output_bytes, event, event_bytes = head
     attempts = yield Text(
         "select run_id, '', step_id, '', attempt, started_at, ended_at, outcome, null, retry_at,"
         " null, null, null from attempt where run_id = ? order by started_at, id",
@@ -78,11 +76,31 @@ def load_spans(id: RunId) -> Reading[RunDetail | None]:
     return RunDetail(
         run=run,
         event=event,
+        event_bytes=event_bytes,
+        output_bytes=output_bytes,
         steps=[read_step(row) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=[read_job(row) for row in jobs],
         step_bytes={},
     )
+
+
+def _head(id: RunId) -> Reading[tuple[Run, int | None, Event, int] | None]:
+    """Return a run and its event without payloads, each with the size of its payload."""
+    runs = yield Text(
+        f"select {BRIEF_COLUMNS}, length(nullif(run.output, ?)) from run where id = ?",  # noqa: S608
+        (b"null", id),
+    )
+    if not runs:
+        return None
+    run = read_run(runs[0][:-1])
+    events = yield Text(
+        "select id, environment, name, event_id, ts, received_at, is_internal, length(coalesce(original, body))"
+        " from event where id = ?",
+        (run.event_id,),
+    )
+    [row] = events  # it is kept as long as its runs
+    return run, runs[0][-1], read_event((*row[:6], b"", None, row[6])), row[7]
 
 
 def load_relatives(id: RunId) -> Reading[Relatives]:

@@ -223,6 +223,8 @@ def load_run(id: RunId) -> Reading[RunDetail | None]:
     return RunDetail(
         run=run,
         event=event,
+        event_bytes=len(event.original or event.body),
+        output_bytes=len(run.output) if run.output not in (None, b"null") else None,
         steps=[read_step(row) for row in steps],
         attempts=[read_attempt(row) for row in attempts],
         jobs=jobs,

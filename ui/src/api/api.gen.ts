@@ -442,6 +442,11 @@ export interface OutcomeView {
   fires_at: string | null;
 }
 
+/** What a run gave back: null where it hasn't ended, or gave nothing. */
+export interface OutputView {
+  output: Json;
+}
+
 /** What becomes of runs that would start (``hold``: they wait, ``drop``: they are skipped), and of those under way. */
 export interface PauseBody {
   mode?: PauseMode;
@@ -530,10 +535,12 @@ export interface RunPageView {
   reason: string | null;
   original_run_id: string | null;
   function_version: number;
-  event: EventView;
   output: Json;
   error: Failure | null;
   waiting: string | null;
+  event: EventView | null;
+  event_bytes: number;
+  output_bytes: number | null;
   parent: RelativeView | null;
   children: RelativeView[];
   sent_events: SentEventView[];
@@ -579,10 +586,10 @@ export interface RunView {
   reason: string | null;
   original_run_id: string | null;
   function_version: number;
-  event: EventView;
   output: Json;
   error: Failure | null;
   waiting: string | null;
+  event: EventView;
 }
 
 /** Runs that ended from ``at`` on, up to the next bucket. */
@@ -823,6 +830,13 @@ export interface Endpoints {
     query: Record<string, never>;
     body: undefined;
     answer: RunView;
+  };
+  /** Show what a run gave back. */
+  "GET /api/runs/{id}/output": {
+    path: { id: string };
+    query: Record<string, never>;
+    body: undefined;
+    answer: OutputView;
   };
   /** Show a run's attempts. */
   "GET /api/runs/{id}/timeline": {

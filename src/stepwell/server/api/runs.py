@@ -59,15 +59,26 @@ class RunSummary(RunFacts, frozen=True, kw_only=True):
     """What its event says, in one line; null for a large one."""
 
 
-class RunView(RunFacts, frozen=True, kw_only=True):
-    """A run with its event and what became of it."""
+class RunState(RunFacts, frozen=True, kw_only=True):
+    """A run with what became of it."""
 
-    event: EventView
     output: msgspec.Raw | None
     error: Failure | None
     """What it failed with."""
     waiting: str | None
     """Why it isn't running now, in words; null when it is, or has ended."""
+
+
+class RunView(RunState, frozen=True, kw_only=True):
+    """A run with its event and what became of it."""
+
+    event: EventView
+
+
+class OutputView(msgspec.Struct, frozen=True):
+    """What a run gave back: null where it hasn't ended, or gave nothing."""
+
+    output: msgspec.Raw | None
 
 
 class RunPage(msgspec.Struct, frozen=True):
@@ -97,9 +108,15 @@ class SentEventView(msgspec.Struct, frozen=True):
     step: str
 
 
-class RunPageView(RunView, frozen=True, kw_only=True):
+class RunPageView(RunState, frozen=True, kw_only=True):
     """A run with what it is connected with, up to 100 of a kind, and where its time went."""
 
+    event: EventView | None
+    """Null without payloads."""
+    event_bytes: int
+    """The size of its event's payload."""
+    output_bytes: int | None
+    """Null where there is none, or it is null."""
     parent: RelativeView | None
     children: list[RelativeView]
     sent_events: list[SentEventView]
@@ -118,7 +135,8 @@ class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a run to show."""
 
     payloads: Annotated[
-        bool, msgspec.Meta(description="Without: no output, and of errors and outputs only a line and the size.")
+        bool,
+        msgspec.Meta(description="Without: no event and no output, of which there is the size; of errors only a line."),
     ] = True
     after: Annotated[
         str | None, msgspec.Meta(description="Only rows that ended at this RFC 3339 time or later, or haven't yet.")
@@ -173,6 +191,9 @@ def endpoints() -> list[AnyEndpoint]:
     return [
         Endpoint("GET", "/api/runs", "List runs", RunPage, list_runs, query=RunsQuery, body=Nothing),
         Endpoint("GET", one, "Show a run", RunView, show_run, query=Nothing, body=Nothing),
+        Endpoint(
+            "GET", f"{one}/output", "Show what a run gave back", OutputView, show_output, query=Nothing, body=Nothing
+        ),
         Endpoint(
             "GET",
             f"{one}/timeline",
@@ -261,6 +282,13 @@ async def show_run(call: Call[Nothing, Nothing]) -> RunView:
     return await run_view(call.context, call.path["id"])
 
 
+async def show_output(call: Call[Nothing, Nothing]) -> OutputView:
+    """Show what a run gave back."""
+    run = await known_run(call.context, call.path["id"])
+    is_given = run.output is not None and run.status is RunStatus.COMPLETED
+    return OutputView(msgspec.Raw(run.output) if run.output is not None and is_given else None)
+
+
 async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
     """Show all that is known of a run."""
     context, query, id = call.context, call.query, RunId(call.path["id"])
@@ -279,9 +307,11 @@ async def show_timeline(call: Call[TimelineQuery, Nothing]) -> Timeline:
     whole = detail if query.payloads or after is None else await insight.load_spans(id) or detail
     if after is not None:
         rows = [row for row in rows if row.ended_at is None or row.ended_at >= time_text(after)]
-    view = await _fields(context, detail, _waiting(*there, now=now))
     run = RunPageView(
-        **view,
+        **await _fields(context, detail, _waiting(*there, now=now)),
+        event=event_view(detail.event) if query.payloads else None,
+        event_bytes=detail.event_bytes,
+        output_bytes=detail.output_bytes,
         parent=_relative(relatives.parent, there[1]) if relatives.parent is not None else None,
         children=[_relative(child, there[1]) for child in relatives.children],
         sent_events=[SentEventView(event.id, event.name, event.step) for event in relatives.sent],
@@ -397,7 +427,7 @@ def _days(ms: int) -> str:
 
 
 async def _view(context: Context, detail: RunDetail, waiting: str | None) -> RunView:
-    return RunView(**await _fields(context, detail, waiting))
+    return RunView(**await _fields(context, detail, waiting), event=event_view(detail.event))
 
 
 async def _fields(context: Context, detail: RunDetail, waiting: str | None) -> dict[str, Any]:
@@ -406,7 +436,6 @@ async def _fields(context: Context, detail: RunDetail, waiting: str | None) -> d
     has_output = run.output is not None and detail.step_bytes is None
     return {
         **_facts(run, context.engine.registries.function(run), apps, event.name),
-        "event": event_view(event),
         "output": msgspec.Raw(run.output) if has_output and run.output is not None else None,
         "error": read_failure(run.output or b"null") if run.status is RunStatus.FAILED else None,
         "waiting": waiting,

@@ -85,20 +85,25 @@ function CopyAs({ run, rows, isOpen, onOpen }: CopyProps) {
   const client = useQueryClient();
   const session = useSession();
   const server = location.origin;
+  const event = () => client.fetchQuery(read("GET /api/events/{id}", { path: { id: run.event_id } }));
   const markdown = async () => {
     const failed = rows.filter((row) => row.error_line !== null).slice(-ERRORS_MAX);
     const errors = new Map<string, unknown>();
     const config = await client
       .fetchQuery(read("GET /api/runs/{id}/config", { path: { id: run.id } }))
       .catch(() => null);
-    const whole = await client.fetchQuery(read("GET /api/runs/{id}", { path: { id: run.id } })).catch(() => null);
+    const given = await client
+      .fetchQuery(read("GET /api/runs/{id}/output", { path: { id: run.id } }))
+      .catch(() => null);
     for (const row of failed) {
       const path = { id: run.id, row: row.id };
       const data = await client.fetchQuery(read("GET /api/runs/{id}/rows/{row}", { path })).catch(() => null);
       if (data) errors.set(row.id, data.error);
     }
     return asMarkdown({
-      run: { ...run, output: whole?.output ?? null },
+      run,
+      event: await event(),
+      output: given?.output,
       rows,
       why: client.getQueryData(explainQuery(run.id).queryKey),
       logs: client.getQueryData<RunLog>(["run", run.id, "logs"])?.lines.filter((line) => !line.is_replayed) ?? [],
@@ -117,17 +122,19 @@ function CopyAs({ run, rows, isOpen, onOpen }: CopyProps) {
             <Choice
               title="curl"
               words="Sends the event again"
-              onPick={() => copyAs(asCurl(run, server, session?.mode === "start"), "curl command")}
+              onPick={() =>
+                copyAs(async () => asCurl(await event(), server, session?.mode === "start"), "curl command")
+              }
             />
             <Choice
               title="pytest"
               words="A test that sends the event, and waits for the run"
-              onPick={() => copyAs(asPytest(run, server), "Test")}
+              onPick={() => copyAs(async () => asPytest(run, await event(), server), "Test")}
             />
             <Choice
               title="Markdown"
               words="All about the run, for a coding agent"
-              onPick={async () => copyAs(await markdown(), "Markdown")}
+              onPick={() => copyAs(markdown, "Markdown")}
             />
           </Menu.Popup>
         </Menu.Positioner>
@@ -145,6 +152,10 @@ function Choice({ title, words, onPick }: { title: string; words: string; onPick
   );
 }
 
-async function copyAs(text: string, what: string) {
-  if (await copy(text)) toast(`${what} copied`);
+async function copyAs(make: () => Promise<string>, what: string) {
+  try {
+    if (await copy(await make())) toast(`${what} copied`);
+  } catch (error) {
+    toast("Not copied", { detail: error instanceof Error ? error.message : String(error), isFailure: true });
+  }
 }

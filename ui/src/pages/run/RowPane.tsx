@@ -5,10 +5,9 @@ import { type ReactNode, useState } from "react";
 import { fill } from "~/api/client";
 import type { LogLine } from "~/api/live";
 import { read } from "~/api/query";
-import { Button, IconButton } from "~/parts/Button";
+import { IconButton } from "~/parts/Button";
 import { JsonView } from "~/parts/code/JsonView";
 import { durationText } from "~/parts/duration";
-import { ErrorState, Skeleton } from "~/parts/ErrorState";
 import { fieldsText, tracebackOf } from "~/parts/fields";
 import { StatusBadge } from "~/parts/StatusBadge";
 import { ErrorView } from "./ErrorView";
@@ -16,12 +15,10 @@ import type { Frame } from "./frame";
 import type { Group, Item, SpanItem } from "./layout";
 import { Pane, type PaneTab } from "./Pane";
 import s from "./Pane.module.css";
+import { LAZY_BYTES, Large, Waiting } from "./Payload";
 import type { Tab } from "./search";
 import { Ticking } from "./Ticking";
 import { bytes, clock, dayOf, withClocks } from "./words";
-
-/** Payloads above this are fetched only when they are asked for. */
-const LAZY_BYTES = 256 * 1024;
 
 type Props = {
   runId: string;
@@ -61,7 +58,14 @@ export function RowPane({ runId, group, item, span, lines, maxAttempts, frame, t
     tabs.push({
       id: "output",
       name: "Output",
-      content: <Large bytes={size} href={fill("/api/runs/{id}/rows/{row}", path)} onLoad={() => setAsked(row.id)} />,
+      content: (
+        <Large
+          what="output"
+          size={size}
+          href={fill("/api/runs/{id}/rows/{row}", path)}
+          onLoad={() => setAsked(row.id)}
+        />
+      ),
     });
   } else if (data && data.output !== null && data.output !== undefined) {
     tabs.push({
@@ -95,22 +99,6 @@ export function RowPane({ runId, group, item, span, lines, maxAttempts, frame, t
   );
   const wanted = span ? tabs.filter((it) => it.id === "facts") : tabs;
   return <Pane head={head} tabs={wanted} tab={tab} onTab={onTab} />;
-}
-
-function Waiting({ error }: { error: Error | null }) {
-  return error ? <ErrorState error={error} /> : <Skeleton lines={4} />;
-}
-
-function Large({ bytes: count, href, onLoad }: { bytes: number; href: string; onLoad: () => void }) {
-  return (
-    <div className={s.large}>
-      <p>This output has {bytes(count)}: it isn’t loaded until you ask for it.</p>
-      <Button onClick={onLoad}>Load all</Button>
-      <a href={href} download="output.json">
-        Download
-      </a>
-    </div>
-  );
 }
 
 type FactsProps = { group: Group; item: Item; maxAttempts: number | null; frame: Frame };

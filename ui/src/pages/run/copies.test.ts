@@ -15,22 +15,22 @@ const run = {
   duration_ms: null,
   reason: null,
   error: { name: "CardError", message: "no", stack: "Traceback\nCardError: no" },
-  event: { name: "order.placed", data: { who: "O'Neil", ok: true, none: null }, user: null, v: null },
 } as unknown as RunPageView;
+const event = { name: "order.placed", data: { who: "O'Neil", ok: true, none: null }, user: null, v: null };
 
 test("a shell's quotes in the event don't end the command", () => {
-  const text = asCurl(run, "http://localhost:8288", false);
+  const text = asCurl(event, "http://localhost:8288", false);
 
   expect(text).toContain("O'\\''Neil");
   expect(text).not.toContain("Authorization");
-  expect(asCurl(run, "https://x", true)).toContain('-H "Authorization: Bearer $STEPWELL_API_TOKEN"');
+  expect(asCurl(event, "https://x", true)).toContain('-H "Authorization: Bearer $STEPWELL_API_TOKEN"');
 });
 
 test("JSON becomes Python's literals", () => {
   expect(python({ a: [true, false, null], b: {}, c: "x" })).toBe(
     '{\n    "a": [\n        True,\n        False,\n        None,\n    ],\n    "b": {},\n    "c": "x",\n}',
   );
-  expect(asPytest(run, "http://localhost:8288")).toContain("def test_shop_charge() -> None:");
+  expect(asPytest(run, event, "http://localhost:8288")).toContain("def test_shop_charge() -> None:");
 });
 
 test("the Markdown has facts, steps, tracebacks and lines, and a fence that no backtick in them ends", () => {
@@ -39,6 +39,8 @@ test("the Markdown has facts, steps, tracebacks and lines, and a fence that no b
   const thrown = { name: "CardError", message: "no", stack: "File x" };
   const text = asMarkdown({
     run,
+    event,
+    output: null,
     rows,
     why: undefined,
     logs: [{ at: "t", level: "info", step: "pay", message: "```" }] as never,

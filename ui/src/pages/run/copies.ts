@@ -1,20 +1,23 @@
 // What "Copy as" puts on the clipboard. Pure: the page gives what it knows.
-import type { Explanation, RunPageView, TimelineRow } from "~/api/api.gen";
+import type { EventView, Explanation, RunPageView, TimelineRow } from "~/api/api.gen";
 import { ExactNumber } from "~/api/json";
 import type { LogLine } from "~/api/live";
 import { durationText } from "~/parts/duration";
 import { opWords } from "./words";
 
+/** An event, as it was sent. */
+type Sent = Pick<EventView, "name" | "data" | "user" | "v">;
+
 /** The event again, as a request to this server. */
-export function asCurl(run: RunPageView, server: string, needsToken: boolean): string {
+export function asCurl(event: Sent, server: string, needsToken: boolean): string {
   const lines = [`curl -X POST ${shell(`${server}/api/events`)}`, "-H 'Content-Type: application/json'"];
   if (needsToken) lines.push('-H "Authorization: Bearer $STEPWELL_API_TOKEN"');
-  lines.push(`-d ${shell(JSON.stringify(eventOf(run), null, 2))}`);
+  lines.push(`-d ${shell(JSON.stringify(again(event), null, 2))}`);
   return `${lines.join(" \\\n  ")}\n`;
 }
 
 /** A test that sends the event to a development server, and waits for the function's run. */
-export function asPytest(run: RunPageView, server: string): string {
+export function asPytest(run: RunPageView, event: Sent, server: string): string {
   const name = run.function.replace(/\W+/g, "_").toLowerCase();
   return `"""Made from run ${run.id}, which ${run.status === "failed" ? "failed" : `is ${run.status}`}. It needs the server and the app."""
 
@@ -24,7 +27,7 @@ import urllib.request
 
 SERVER = ${python(server)}
 FUNCTION = ${python(run.function)}
-EVENT = ${python(eventOf(run))}
+EVENT = ${python(again(event))}
 
 
 def call(path: str, body: object = None) -> dict:
@@ -47,6 +50,8 @@ def test_${name}() -> None:
 
 export interface Known {
   run: RunPageView;
+  event: Sent;
+  output: unknown;
   rows: readonly TimelineRow[];
   why: Explanation | undefined;
   logs: readonly LogLine[];
@@ -57,18 +62,20 @@ export interface Known {
 
 const ROWS_MAX = 60;
 const LOGS_MAX = 60;
+const EVENT_CHARS_MAX = 20_000;
+const OUTPUT_CHARS_MAX = 4_000;
 
 /** The run for a coding agent: facts, steps, errors with tracebacks, the last log lines, the configuration. */
-export function asMarkdown({ run, rows, why, logs, config, errors }: Known): string {
+export function asMarkdown({ run, event, output, rows, why, logs, config, errors }: Known): string {
   const parts = [
     `# Run ${run.id} of \`${run.function}\`: ${run.status}`,
     facts(run, why),
-    section("Event", fenced("json", JSON.stringify(eventOf(run), null, 2))),
+    section("Event", fenced("json", cut(JSON.stringify(again(event), null, 2), EVENT_CHARS_MAX))),
   ];
   if (run.error) {
     parts.push(section("Error", fenced("", errorText(run.error))));
-  } else if (run.output !== null && run.output !== undefined) {
-    parts.push(section("Output", fenced("json", cut(JSON.stringify(run.output, null, 2), 4_000))));
+  } else if (output !== null && output !== undefined) {
+    parts.push(section("Output", fenced("json", cut(JSON.stringify(output, null, 2), OUTPUT_CHARS_MAX))));
   }
   parts.push(section("Steps", table(rows)));
   const said = new Map<string, string>();
@@ -159,8 +166,7 @@ function cut(text: string, chars: number): string {
 }
 
 /** What to send so that the same runs start: neither the id, which would make it a duplicate, nor the time. */
-function eventOf(run: RunPageView): Record<string, unknown> {
-  const { name, data, user, v } = run.event;
+function again({ name, data, user, v }: Sent): Record<string, unknown> {
   return { name, data: data ?? {}, ...(isFilled(user) ? { user } : {}), ...(v ? { v } : {}) };
 }
 
