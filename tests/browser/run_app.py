@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from stepwell import Event, Step, Stepwell
+from stepwell import Event, Step, Stepwell, SyncStep
 
 sw = Stepwell("shop")
 logging.basicConfig(level=logging.INFO)
@@ -71,6 +72,22 @@ async def chatter(event: Event, step: Step) -> str:
     return await step.run("talk", talk, event.data["until"])
 
 
+@sw.function("long-way", on="way.begun")
+async def long_way(event: Event, step: Step) -> str:
+    """Take a step that lasts until the file is there that the event names, between two quick ones."""
+    await step.run("pack", square, 2)
+    said = await step.run("walk", talk, event.data["until"])
+    await step.run("unpack", square, 2)
+    return said
+
+
+@sw.function("long-way-plain", on="plain-way.begun")
+def long_way_plain(event: Event, step: SyncStep) -> str:
+    """Do the same in a plain function."""
+    step.run("pack", square, 2)
+    return step.run("walk", talk_plainly, event.data["until"])
+
+
 @sw.function("many-steps", on="many.asked")
 async def many_steps(event: Event, step: Step) -> int:
     """Take many steps."""
@@ -114,6 +131,14 @@ async def talk(until: str) -> str:
     while not Path(until).exists():  # noqa: ASYNC110, ASYNC240 - a flag of the test, which is another process
         await asyncio.sleep(0.02)
     logger.error("said it all")
+    return "said"
+
+
+def talk_plainly(until: str) -> str:
+    """Do the same in a plain function."""
+    print("talking while the step runs")  # noqa: T201 - it is captured
+    while not Path(until).exists():
+        time.sleep(0.02)
     return "said"
 
 

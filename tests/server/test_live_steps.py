@@ -114,7 +114,8 @@ async def test_the_sentence_names_the_step(world: World) -> None:
     found = await world.get(f"/api/runs/{run_id}/explain")
     [reason] = found["reasons"]
     assert found["summary"].startswith(
-        "step 'charge card' has been running since 2026-01-01T00:00:00.000Z: attempt 1 of 1, in app 'shop', by replica "
+        "step 'charge card' has been running since 2026-01-01T00:00:00.000Z (for 0ms): attempt 1 of 1, in app 'shop',"
+        " by replica "
     )
     assert (reason["kind"], reason["step"], reason["since"]) == ("call", "charge card", "2026-01-01T00:00:00.000Z")
     assert found["since"] == reason["since"]

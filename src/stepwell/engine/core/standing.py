@@ -260,7 +260,7 @@ def _of_job(job: Job, standing: Standing, around: Surroundings, now: int) -> lis
             return [_wait(job, standing, around, now)]
         case JobKind.FETCH | JobKind.DISCOVER | JobKind.STEP:
             if job.owner is not None:
-                return [_in_progress(job, job.owner, standing, around)]
+                return [_in_progress(job, job.owner, standing, around, now)]
             if job.due_at > now:
                 return [_not_due(job, standing, around, now)]
             if job.kind is JobKind.FETCH:
@@ -363,13 +363,16 @@ def _invoked(job: Job, standing: Standing, around: Surroundings, end: str) -> Re
     )
 
 
-def _in_progress(job: Job, owner: ReplicaId, standing: Standing, around: Surroundings) -> Reason:
+def _in_progress(job: Job, owner: ReplicaId, standing: Standing, around: Surroundings, now: int) -> Reason:
     is_fetch = job.kind is JobKind.FETCH
     attempt = f"attempt {job.attempt + 1} of {job.max_attempts}"
     begun = standing.begun
     if begun is not None and begun.attempt_id == attempt_id(job):
         step, since, release = begun.title, begun.started_at, "the end of that step"
-        text = f"step {step!r} has been running since {time_text(since)}: {attempt}, in app {around.app!r}"
+        lasted = rough_text(max(0, now - since))
+        text = (
+            f"step {step!r} has been running since {time_text(since)} (for {lasted}): {attempt}, in app {around.app!r}"
+        )
     else:
         step, since, release = job.title or None, job.leased_at or job.due_at, "the answer"
         what = "its request is being made" if is_fetch else f"app {around.app!r} is being called"

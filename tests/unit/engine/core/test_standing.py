@@ -358,13 +358,14 @@ def test_a_run_that_nothing_brings_on_says_who_mends_it() -> None:
 
 def test_the_step_that_a_call_is_at_is_named() -> None:
     call = job(title="", owner=ME, leased_at=T0, generation=3)
-    begun = BegunStep(RUN.id, attempt_id(call), StepId("x"), "pay", T0 + 1_000)
+    begun = BegunStep(RUN.id, attempt_id(call), StepId("x"), "pay", T0 - 12_000)
+    since = "2025-12-31T23:59:48.000Z"
     other = job(id="9.9", owner=ME, leased_at=T0)
 
     assert said(call, standing(call, other, begun=begun)) == [
         (
             ReasonKind.CALL,
-            "step 'pay' has been running since 2026-01-01T00:00:01.000Z: attempt 1 of 5, in app 'shop', by replica me",
+            f"step 'pay' has been running since {since} (for 12s): attempt 1 of 5, in app 'shop', by replica me",
         ),
         (
             ReasonKind.CALL,

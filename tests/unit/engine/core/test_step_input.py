@@ -94,7 +94,7 @@ def test_a_model_s_key_is_shown_nowhere(provider: str) -> None:
         "AIGateway",
         {
             "url": "https://x.test/v1",
-            "format": format,
+            "format": provider,
             "auth_key": KEY,
             "body": {"model": "m", "prompt": f"I am {KEY}"},
         },

@@ -10,7 +10,7 @@ import { withClocks } from "./words";
 const SHOWN = 3;
 
 /** What would release it, where the sentence says that already. */
-const SAID = /^(that time|nothing|the answer)|, or the time-out$/;
+const SAID = /^(that time|nothing|the answer|the end of that step)|, or the time-out$/;
 
 /** Why a run isn't running, in a sentence, with links to what holds it up and what would let it go on. */
 export function Why({ why }: { why: Explanation }) {

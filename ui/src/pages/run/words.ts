@@ -17,15 +17,15 @@ export function clock(time: string): string {
   return `${clockOf(time)}.${String(new Date(time).getMilliseconds()).padStart(3, "0")}`;
 }
 
-const INSTANT = /(\d{4}-\d\d-\d\dT[\d:.]+Z)(?: \(in [^)]*\))?/g;
+const INSTANT = /(\d{4}-\d\d-\d\dT[\d:.]+Z)(?: \((in|for) [^)]*\))?/g;
 
-/** Put the reader's time of day in place of the instants in a sentence of the server's; of those to come, how long that
- * is from `now` on, in Unix ms of the server's clock. */
+/** Put the reader's time of day in place of the instants in a sentence of the server's; where it says how far off one is,
+ * how far that is from `now`, in Unix ms of the server's clock. */
 export function withClocks(sentence: string, now?: number): string {
-  return sentence.replace(INSTANT, (whole, time: string) => {
-    const isToCome = whole.length > time.length;
-    if (!isToCome || now === undefined) return dayAndClock(time) + whole.slice(time.length);
+  return sentence.replace(INSTANT, (whole, time: string, side: "in" | "for" | undefined) => {
+    if (!side || now === undefined) return dayAndClock(time) + whole.slice(time.length);
     const left = Date.parse(time) - now;
+    if (side === "for") return `${dayAndClock(time)} (for ${durationText(Math.max(0, -left))})`;
     return `${dayAndClock(time)} (${left < 500 ? "now" : `in ${durationText(Math.ceil(left / SECOND) * SECOND)}`})`;
   });
 }
