@@ -35,7 +35,7 @@ from stepwell.engine.core.standing import (
     summary,
     why_waiting,
 )
-from stepwell.limits import LINE_COUNTED_MAX
+from stepwell.limits import LINE_COUNTED_MAX, SLEEP_MS_MAX
 from stepwell.protocol.ids import AttemptId, FunctionId, JobId, ReplicaId, RunId, StepId
 from stepwell.protocol.sync import ConcurrencyConfig, SingletonConfig, ThrottleConfig
 from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid
