@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewPage, assert_accessible, assert_fits
 from tests.browser.desk import LIVE, desk_app
-from tests.e2e.harness import ROOT, App, Server
+from tests.e2e.harness import ROOT, App, Server, eventually
 from tests.sdks.world import node_with
 
 
@@ -126,4 +126,13 @@ def test_the_demo_app_comes_with_one_press(tmp_path: Path, new_page: NewPage) ->
         expect(page.get_by_role("region", name="Your app")).to_contain_text("demo is here")
         page.get_by_role("link", name="the runs").click()
         expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+        eventually(lambda: server.api("/runs?function=stepwell-demo-onboard-user")["items"], what="it has runs")
+
+        page.goto("/welcome")
+        stop = page.get_by_role("button", name="Stop the demo app")
+        expect(stop).to_be_visible()
+        assert_accessible(page)
+        stop.click()
+        expect(page.get_by_text(re.compile(r"^\d+ runs? that hadn't ended (is|are) cancelled\.$"))).to_be_visible()
+        expect(page.get_by_role("button", name="Start the demo app")).to_be_visible()
         page.close()  # before its server, from which it may be fetching the next page ahead

@@ -33,17 +33,21 @@ def test_the_demo_gives_each_page_something_to_show_until_it_is_off(tmp_path: Pa
             "retrying", "retrying", "completed",
         ]  # fmt: skip
         eventually(lambda: runs(server, "onboard-user"), what="a user signed up")
-        assert server.api("/demo") == {"is_on": True}
+        assert server.api("/demo")["is_on"]
         levels = {line["level"] for line in server.api("/logs?limit=100")["items"]}
         assert {"info", "warning"} <= levels
         [process] = demo_processes(server)
 
-        assert server.api("/demo", method="POST", json={"on": False}) == {"is_on": False}
+        off = server.api("/demo", method="POST", json={"on": False})
 
+        assert (off["is_on"], off["cancelled_runs"] > 0) == (False, True)
+        assert server.api(f"/runs?app={DEMO}&status=queued,running")["items"] == []
+        cancelled = server.api(f"/runs?app={DEMO}&status=cancelled&limit=100")["items"]
+        assert len(cancelled) == off["cancelled_runs"]
         assert not process.is_running()
         assert server.api("/apps")["items"] == []
         assert runs(server, "take-payment")
-        assert server.api("/demo", method="POST", json={"on": True}) == {"is_on": True}
+        assert server.api("/demo", method="POST", json={"on": True})["is_on"]
         eventually(lambda: server.api("/apps")["items"], what="the demo is back")
         [process] = demo_processes(server)
         assert server.stop() == 0
@@ -53,7 +57,7 @@ def test_the_demo_gives_each_page_something_to_show_until_it_is_off(tmp_path: Pa
 def test_the_demo_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     with Server(tmp_path, "dev") as server:
         server.api("/demo", method="POST", json={"on": True})
-        eventually(lambda: server.api("/apps")["items"], what="the demo is registered")
+        eventually(lambda: runs(server, "onboard-user"), what="a user signed up", within_s=40)
         [process] = demo_processes(server)
 
         server.kill()
@@ -61,6 +65,9 @@ def test_the_demo_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
         process.wait(10)
         server.start()
         assert server.api("/apps")["items"] == []
+        eventually(
+            lambda: server.api(f"/runs?app={DEMO}&status=queued,running")["items"] == [], what="its runs are cancelled"
+        )
 
 
 def test_a_production_server_has_no_demo(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from stepwell.server.live.others import OtherReplicas
 from stepwell.server.metrics import Metrics
 from stepwell.server.narrator import Narrator
 from stepwell.server.observability import configure_logging
-from stepwell.server.register import remove_app
+from stepwell.server.register import remove_app, retire_app
 from stepwell.server.settings import Settings
 from stepwell.store.interface import Store
 from stepwell.store.sqlite import SQLiteStore
@@ -268,7 +268,7 @@ async def _demo(context: Context) -> AsyncGenerator[None]:
         yield
         return
     try:
-        await remove_app(context, DEMO_APP)
+        await retire_app(context, DEMO_APP)
         if context.settings.is_demo:
             await context.demo.start()
         yield

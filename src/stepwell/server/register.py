@@ -11,16 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from stepwell.engine.core.model import App
+from stepwell.engine.core.model import UNFINISHED, App
 from stepwell.engine.core.registration import SyncPlan, app_id, plan_sync
 from stepwell.engine.core.trigger import Registry
 from stepwell.errors import FunctionConfigError, StoreError
-from stepwell.limits import REGISTER_BODY_BYTES_MAX
+from stepwell.limits import PAGE_ROWS_MAX, REGISTER_BODY_BYTES_MAX
 from stepwell.protocol import headers as names
 from stepwell.protocol.ids import AppId, named_uuid
 from stepwell.protocol.signature import is_bearer_of
 from stepwell.protocol.sync import SyncBody, read_sync
 from stepwell.server.context import ApiError, Context, json_response, read_body
+from stepwell.store.found import RunFilter
 from stepwell.store.request import SyncRequest
 
 log = structlog.get_logger("stepwell.sync")
@@ -108,6 +109,25 @@ async def remove_app(context: Context, name: str) -> bool:
         return SyncRequest(app, registry.revision, (), archived, now, is_removed=True)
 
     return await context.engine.sync(plan)
+
+
+async def retire_app(context: Context, name: str) -> int:
+    """Archive an app whose code is gone for good, and cancel its runs that haven't ended; return how many they were."""
+    await remove_app(context, name)
+    engine = context.engine
+    id = app_id(engine.environment, name)
+    functions = tuple(function.id for function in engine.registry.by_id.values() if function.app_id == id)
+    which = RunFilter(engine.environment, function_ids=functions, statuses=UNFINISHED, limit=PAGE_ROWS_MAX)
+    cancelled_count = 0
+    while functions:
+        found = await engine.store.insight.find_runs(which)
+        for run in found.runs:
+            cancelled_count += bool(await engine.cancel(run.id))
+        before = found.searched_to or (found.runs[-1].id if found.runs else None)
+        if before is None:
+            break
+        which = which._replace(before=before)
+    return cancelled_count
 
 
 def _refused(status: int, message: str) -> Response:

@@ -61,6 +61,7 @@ export interface DemoSwitch {
 /** Whether the demo runs. */
 export interface DemoView {
   is_on: boolean;
+  cancelled_runs?: number;
 }
 
 /** One round of the reconciler. */

@@ -7,7 +7,7 @@ import msgspec
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.context import ApiError
 from stepwell.server.demo import DEMO_APP
-from stepwell.server.register import remove_app
+from stepwell.server.register import retire_app
 
 
 class DemoSwitch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,6 +20,8 @@ class DemoView(msgspec.Struct, frozen=True):
     """Whether the demo runs."""
 
     is_on: bool
+    cancelled_runs: int = 0
+    """Runs that hadn't ended when it was turned off just now: nothing could bring them to their end."""
 
 
 def endpoints() -> list[AnyEndpoint]:
@@ -37,13 +39,13 @@ async def show_demo(call: Call[Nothing, Nothing]) -> DemoView:
 
 
 async def switch_demo(call: Call[Nothing, DemoSwitch]) -> DemoView:
-    """Turn the demo on or off. Off, its app is archived; what it did stays."""
+    """Turn the demo on or off. Off, its app is archived and its runs are cancelled that haven't ended; others stay."""
     context = call.context
     if not context.settings.is_dev:
         raise ApiError(403, "dev_only", "the demo app is for a dev server: `stepwell dev --demo`")
     if call.body.on:
         await context.demo.start()
-    else:
-        await context.demo.stop()
-        await remove_app(context, DEMO_APP)
-    return DemoView(context.demo.is_on)
+        return DemoView(context.demo.is_on)
+    await context.demo.stop()
+    cancelled_count = await retire_app(context, DEMO_APP)
+    return DemoView(context.demo.is_on, cancelled_count)

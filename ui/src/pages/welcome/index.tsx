@@ -8,7 +8,7 @@ import { ErrorState } from "~/parts/ErrorState";
 import { Page } from "~/parts/Page";
 import { Tabs } from "~/parts/Tabs";
 import { Arrived } from "./Arrived";
-import { Demo } from "./Demo";
+import { Demo, demoQuery } from "./Demo";
 import { SyncForm } from "./SyncForm";
 import { KITS, type Kit } from "./search";
 import { APP_URLS, KIT_NAMES, type Snippet, snippets } from "./snippets";
@@ -24,6 +24,7 @@ export function WelcomePage() {
   const session = useSession();
   const apps = useQuery(appsQuery);
   const functions = useQuery(functionsQuery);
+  const demo = useQuery({ ...demoQuery, enabled: session?.can_demo === true, staleTime: 0 });
   const refresh = () => {
     queryClient.invalidateQueries({ queryKey: appsQuery.queryKey });
     queryClient.invalidateQueries({ queryKey: functionsQuery.queryKey });
@@ -67,7 +68,7 @@ export function WelcomePage() {
               : "Waiting for an app to register itself"}
           </p>
         )}
-        {session?.can_demo && found.length === 0 && <Demo />}
+        {demo.data && (found.length === 0 || demo.data.is_on) && <Demo isOn={demo.data.is_on} />}
       </div>
     </Page>
   );
