@@ -29,9 +29,9 @@ def test_the_latest_event_is_sent_again_and_leads_to_what_it_started(desk: Serve
 
     sent = page.get_by_role("region", name="Sent")
     expect(sent.get_by_role("link", name="guest.arrived")).to_have_attribute("href", re.compile("^/events/"))
-    expect(sent.get_by_role("link", name="desk-refuse")).to_be_visible()
+    expect(sent.get_by_role("link", name="refuse")).to_be_visible()
     assert_accessible(page)
-    sent.get_by_role("link", name="desk-greet").click()
+    sent.get_by_role("link", name="Greet a guest").click()
     expect(page).to_have_url(re.compile("/runs/"))
 
 
@@ -47,7 +47,7 @@ def test_several_are_sent_at_once_and_code_keeps_step(desk: Server, new_page: Ne
     page.get_by_role("button", name="Send 2 events").click()
 
     sent = page.get_by_role("region", name="Sent")
-    expect(sent).to_contain_text("guest.left is stored, and started nothing.")
+    expect(sent).to_contain_text("guest.left was sent, and started nothing.")
     expect(sent.get_by_role("link", name="See why")).to_have_count(2)
 
 

@@ -34,7 +34,7 @@ export function SearchBox({ label, placeholder, value, read, onSearch, error, is
     onSearch("");
     input.current?.focus();
   };
-  const isTyped = text.trim() !== value;
+  const isTyped = text.trim() !== value.trim();
   const found = read(text);
   return (
     <search className={s.search}>

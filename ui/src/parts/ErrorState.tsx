@@ -35,7 +35,7 @@ export function ErrorState({ error, retry, children, ways }: Props) {
       </div>
       <h2>{title}</h2>
       <div className={s.words}>
-        <p>{message}</p>
+        <p className={s.message}>{message}</p>
         {next && <p>{next}</p>}
         {children}
       </div>

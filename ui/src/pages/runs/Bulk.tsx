@@ -7,6 +7,7 @@ import { each, type Progress } from "~/lists/each";
 import { many } from "~/lists/format";
 import { Button } from "~/parts/Button";
 import { Dialog } from "~/parts/Dialog";
+import { toast } from "~/parts/toast";
 import { useKeys } from "~/parts/useKeys";
 import s from "./Bulk.module.css";
 import { isFinal } from "./useRuns";
@@ -20,7 +21,7 @@ const ACTIONS = {
     done: "cancelled",
     look: "danger",
     isFor: (run: RunSummary) => !isFinal(run),
-    others: "ended already and stay as they are",
+    others: (count: number) => (count === 1 ? "has ended, and stays as it is" : "have ended, and stay as they are"),
     words: "Steps that are running now are still finished, and nothing after them begins.",
     act: (id: string) => api("POST /api/runs/{id}/cancel", { path: { id } }),
   },
@@ -30,7 +31,7 @@ const ACTIONS = {
     done: "started again",
     look: "primary",
     isFor: () => true,
-    others: "",
+    others: () => "",
     words: "Each becomes a new run, with the same event and the function as it is now.",
     act: (id: string) => api("POST /api/runs/{id}/rerun", { path: { id } }),
   },
@@ -100,8 +101,19 @@ function Confirm({ action, runs, onClose }: ConfirmProps) {
     stop.current = new AbortController();
     setProgress({ done: 0, results: [], failures: [] });
     const ids = these.map((run) => run.id);
-    await each(ids, act, setProgress, stop.current.signal);
-    setOver(true);
+    let reached: Progress<RunView> | undefined;
+    const note = (progress: Progress<RunView>) => {
+      reached = progress;
+      setProgress(progress);
+    };
+    await each(ids, act, note, stop.current.signal);
+    // What there is nothing more to say of closes by itself.
+    if (action === "cancel" && reached?.done === ids.length && reached.failures.length === 0) {
+      toast(`${many(ids.length, "run")} ${done}`);
+      onClose(true);
+    } else {
+      setOver(true);
+    }
   };
   const left = runs.length - these.length;
   const close = () => (progress && !isOver ? stop.current.abort() : onClose(progress !== null));
@@ -138,7 +150,7 @@ function Confirm({ action, runs, onClose }: ConfirmProps) {
         {!progress && these.length > 0 && <p>{words}</p>}
         {!progress && left > 0 && (
           <p>
-            {left} of the selected {others}.
+            {left} of the selected {others(left)}.
           </p>
         )}
         {progress && <progress className={s.progress} value={progress.done} max={these.length} aria-label={doing} />}

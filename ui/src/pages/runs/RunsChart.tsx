@@ -17,11 +17,13 @@ type Props = {
   error: ApiError | null;
   /** Of which time it is. */
   span: string;
+  /** The list is searched, and these numbers are of more runs than it. */
+  isSearched: boolean;
   onRange: (fromMs: number, untilMs: number) => void;
 };
 
 /** Runs that ended, over time. Dragging over it chooses a time. */
-export function RunsChart({ stats, error, span, onRange }: Props) {
+export function RunsChart({ stats, error, span, isSearched, onRange }: Props) {
   const times = useMemo(() => stats?.buckets.map((bucket) => Date.parse(bucket.at)) ?? [], [stats]);
   const layers = useMemo<Layer[]>(
     () =>
@@ -44,7 +46,10 @@ export function RunsChart({ stats, error, span, onRange }: Props) {
   return (
     <div className={s.chart}>
       <div className={s.head}>
-        <span>Ended runs, {span.toLowerCase()}</span>
+        <span>
+          Ended runs, {span.toLowerCase()}
+          {isSearched && ", whatever is searched for"}
+        </span>
         {stats && completed + failed > 0 && (
           <span className={failed ? s.failures : undefined}>{percent(rate)} failed</span>
         )}

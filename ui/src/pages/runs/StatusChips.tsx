@@ -11,12 +11,14 @@ type Props = {
   totals: RunsTotals | undefined;
   /** Of which time the counts are. */
   span: string;
+  /** Without counts: they would be of more runs than the list. */
+  isSearched: boolean;
   onToggle: (status: RunStatus) => void;
   isHotkeyOn: boolean;
 };
 
 /** The statuses with their counts; each is a switch. Open runs are counted as they are now, ended ones in the time shown. */
-export function StatusChips({ chosen, totals, span, onToggle, isHotkeyOn }: Props) {
+export function StatusChips({ chosen, totals, span, isSearched, onToggle, isHotkeyOn }: Props) {
   const does = `Filter by status, from ${STATUSES[0]} to ${STATUSES.at(-1)}`;
   useKeys(
     Object.fromEntries(STATUSES.map((status, at) => [String(at + 1), { does, act: () => onToggle(status) }])),
@@ -35,14 +37,14 @@ export function StatusChips({ chosen, totals, span, onToggle, isHotkeyOn }: Prop
             className={s.chip}
             data-status={status}
             aria-pressed={chosen.includes(status)}
-            title={isOpen ? `${status} now` : `${status}: ${span.toLowerCase()}`}
+            title={isSearched ? undefined : isOpen ? `${status} now` : `${status}: ${span.toLowerCase()}`}
             onClick={() => onToggle(status)}
           >
             <span aria-hidden>
               <StatusDot status={status} />
             </span>
             {status}
-            <span className={s.count}>{number === undefined ? "–" : count(number)}</span>
+            {!isSearched && <span className={s.count}>{number === undefined ? "–" : count(number)}</span>}
             <Kbd keys={String(at + 1)} />
           </button>
         );

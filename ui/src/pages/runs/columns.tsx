@@ -56,6 +56,19 @@ export function nameOf(run: RunSummary): string {
   return `${run.function_name} ${run.id}, ${run.status}`;
 }
 
+/** Why runs were skipped or cancelled. */
+const REASONS: Record<string, string> = {
+  api: "by hand, or the API",
+  event: "by an event",
+  singleton: "another run of a singleton",
+  start_timeout: "had not started in time",
+  finish_timeout: "had not ended in time",
+  duplicate_event_id: "same event id as before",
+  idempotency: "same idempotency key as before",
+  paused: "the function was paused",
+  archived: "the function was removed",
+};
+
 const OURS: Record<string, string> = {
   "inngest/function.invoked": "another run",
   "inngest/scheduled.timer": "schedule",
@@ -89,9 +102,9 @@ function Line({ run }: { run: RunSummary }) {
       </span>
     );
   }
-  if (run.reason) return <span className={s.reason}>{run.reason.replaceAll("_", " ")}</span>;
   return (
     <>
+      {run.reason && <span className={s.reason}>{REASONS[run.reason] ?? run.reason.replaceAll("_", " ")}</span>}
       {run.original_run_id && <span className={s.again}>again</span>}
       <span className={s.data} title={run.event_preview ?? undefined}>
         {run.event_preview}

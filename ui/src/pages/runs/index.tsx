@@ -70,6 +70,7 @@ export function RunsPage() {
             chosen={statusesOf(search)}
             totals={stats?.totals}
             span={span}
+            isSearched={found !== null}
             onToggle={(status: RunStatus) => go(toggled(search, status))}
             isHotkeyOn={!isBusy}
           />
@@ -82,6 +83,7 @@ export function RunsPage() {
         stats={stats}
         error={statsError}
         span={span}
+        isSearched={found !== null}
         onRange={(from, until) =>
           go({
             ...search,
