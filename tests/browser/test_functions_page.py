@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -84,6 +85,46 @@ def test_limits_and_the_next_time_are_shown(desk: Server, new_page: NewPage) -> 
     page.goto("/functions/desk-close-up")
 
     expect(page.get_by_role("region", name="Configuration", exact=True)).to_contain_text("Next time")
+
+
+def test_what_waits_and_what_is_in_progress_is_drawn_against_the_limit(
+    desk: Server, new_page: NewPage, tmp_path: Path
+) -> None:
+    door = tmp_path / "door"
+    page = new_page(desk.url)
+    open_live(page, "/functions/desk-greet")
+
+    ids = desk.send(
+        *({"name": "guest.arrived", "data": {"name": f"guest {number}", "door": str(door)}} for number in range(5))
+    )
+
+    backlog = page.get_by_role("region", name="Backlog over time")
+    concurrency = page.get_by_role("region", name="Concurrency over time")
+    expect(backlog.get_by_role("img", name="Calls that waited for their turn over time, 3 at most")).to_be_visible()
+    drawn = concurrency.get_by_role("img", name="Steps in progress over time, 2 at most, limit: 2 steps")
+    expect(drawn).to_be_visible()
+    expect(concurrency.get_by_text("limit: 2 steps", exact=True)).to_be_visible()
+    box = drawn.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 10, box["y"] + 40)
+    expect(concurrency.get_by_text("2 steps", exact=True)).to_be_visible()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert_accessible(page)
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert_fits(page)
+    door.touch()
+    for id in ids:
+        desk.ended_runs(id, 2)
+
+
+def test_where_nothing_has_waited_the_charts_say_so(desk: Server, new_page: NewPage) -> None:
+    page = new_page(desk.url)
+    open_live(page, "/functions/desk-close-up")
+
+    expect(page.get_by_role("region", name="Backlog over time")).to_contain_text("Nothing has waited for its turn.")
+    expect(page.get_by_role("region", name="Concurrency over time")).to_contain_text("Nothing was seen in progress.")
+    assert_accessible(page)
 
 
 def test_pause_asks_what_becomes_of_runs_and_resume_lets_it_go_on(desk: Server, new_page: NewPage) -> None:

@@ -56,9 +56,11 @@ async def test_the_same_minute_may_come_twice_at_once(store: Store) -> None:
 async def test_a_bucket_has_the_most_of_its_minutes(store: Store) -> None:
     await put(store, *(Sample(F, MINUTE + at * MINUTE_MS, at, 9 - at) for at in (0, 1, 2, 5)))
 
-    buckets = await found(store, start=MINUTE + 1, bucket_ms=3 * MINUTE_MS)
+    buckets = await found(store, start=MINUTE + MINUTE_MS // 2 + 1, bucket_ms=3 * MINUTE_MS)
+    from_the_first = await found(store, start=MINUTE + MINUTE_MS // 2, bucket_ms=3 * MINUTE_MS)
 
     assert buckets == [Sample(F, MINUTE + MINUTE_MS, 2, 8), Sample(F, MINUTE + 5 * MINUTE_MS, 5, 4)]
+    assert from_the_first == [Sample(F, MINUTE, 2, 9), Sample(F, MINUTE + 5 * MINUTE_MS, 5, 4)]
 
 
 async def test_samples_go_with_retention(worker: Worker, database: Database) -> None:

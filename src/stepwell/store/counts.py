@@ -12,6 +12,7 @@ from stepwell.limits import (
     FAILURES_READ_MAX,
     FAILURES_SCANNED_MAX,
     LIMITS_SHOWN_MAX,
+    MINUTE_MS,
     NAMES_SCANNED_MAX,
     OPEN_COUNTED_MAX,
     RUNS_COUNTED_MAX,
@@ -134,7 +135,7 @@ def samples(function_id: FunctionId, *, start: int, end: int, bucket_ms: int) ->
     rows = yield Text(
         "select min(at), max(backlog), max(running), max(runs_running) from sample"
         " where function_id = ? and at >= ? and at < ? group by (at - ?) / ?",
-        (function_id, start, end, start, bucket_ms),
+        (function_id, start - MINUTE_MS // 2, end, start - MINUTE_MS // 2, bucket_ms),
     )
     return [Sample(function_id, *row) for row in rows]
 

@@ -153,7 +153,7 @@ class Insight(Protocol):
     async def samples(self, function_id: FunctionId, *, start: int, end: int, bucket_ms: int) -> list[Sample]:
         """Return the most that was seen of a function in each bucket, where anything was.
 
-        A sample belongs to the bucket in which its minute began; what is returned has the first minute's time.
+        A sample belongs to the bucket that has the middle of its minute; what is returned has the first minute's time.
         """
         ...
 

@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { CLOCK, CLOCK_S, DAY, timeLabels } from "./chart";
+import { ChartTip } from "./ChartTip";
+import { spanWords, timeLabels } from "./chart";
 import s from "./StackedBars.module.css";
 import { useThemeCount } from "./useThemeCount";
 
@@ -135,15 +136,15 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
         style={{ height }}
       />
       {hovered !== null && hoveredAt !== undefined && (
-        <figcaption className={s.tip} style={{ "--at": (hovered + 0.5) / times.length } as React.CSSProperties}>
-          <strong>{tipTime(hoveredAt, bucketMs)}</strong>
-          {layers.map((layer) => (
-            <span key={layer.name}>
-              <i style={{ background: `var(${layer.colour})` }} />
-              {(layer.values[hovered] ?? 0).toLocaleString("en")} {layer.name}
-            </span>
-          ))}
-        </figcaption>
+        <ChartTip
+          at={(hovered + 0.5) / times.length}
+          title={spanWords(hoveredAt, bucketMs)}
+          rows={layers.map(({ name, colour, values }) => ({
+            name,
+            colour,
+            value: (values[hovered] ?? 0).toLocaleString("en"),
+          }))}
+        />
       )}
     </figure>
   );
@@ -161,9 +162,4 @@ function stacked(layers: readonly Layer[]): number[][] {
     below = layer.values.map((value, at) => value + (below[at] ?? 0));
     return below;
   });
-}
-
-function tipTime(at: number, bucketMs: number): string {
-  const clock = bucketMs < 60_000 ? CLOCK_S : CLOCK;
-  return `${DAY.format(at)}, ${clock.format(at)} – ${clock.format(at + bucketMs)}`;
 }

@@ -28,3 +28,9 @@ export function timeLabel(at: number, spanS: number): string {
   if (spanS > 3 * 86_400 || (isMidnight && spanS > 3_600)) return DAY.format(date);
   return (spanS < 300 ? CLOCK_S : CLOCK).format(date);
 }
+
+/** Write a span of time: `3 Jan, 14:05 – 14:10`. */
+export function spanWords(at: number, ms: number): string {
+  const clock = ms < 60_000 ? CLOCK_S : CLOCK;
+  return `${DAY.format(at)}, ${clock.format(at)} – ${clock.format(at + ms)}`;
+}

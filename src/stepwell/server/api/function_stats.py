@@ -228,9 +228,9 @@ async def show_function_stats(call: Call[FunctionStatsQuery, Nothing]) -> Functi
     samples = [
         *await insight.samples(function.id, start=start, end=end, bucket_ms=bucket_ms),
         *engine.sampler.seen(function.id),
-        Sample(function.id, end - 1, backlog[function.id], running[function.id], _runs_now(limits)),
     ]
     work = _at_work(samples, start=start, number=number, bucket_ms=bucket_ms)
+    work[-1] = work[-1].joined(Sample(function.id, end, backlog[function.id], running[function.id], _runs_now(limits)))
     return FunctionStats(
         bucket_ms=bucket_ms,
         buckets=[
@@ -291,11 +291,15 @@ def _last_failure(run: Run | None) -> LastFailure | None:
 
 
 def _at_work(samples: Iterable[Sample], *, start: int, number: int, bucket_ms: int) -> list[Sample]:
-    """Return the most of samples in each bucket. Where a bucket is less than their minute, each counts for several."""
+    """Return the most of samples in each bucket: of each in the one that has the middle of its minute.
+
+    Where buckets are less than a minute, each counts in all that it is of.
+    """
     work = [Sample(FunctionId(""), start + place * bucket_ms) for place in range(number)]
     span = -(-MINUTE_MS // bucket_ms)
     for sample in samples:
-        first = (sample.at - start) // bucket_ms
+        seen_at = sample.at if span > 1 else sample.at + MINUTE_MS // 2
+        first = min((seen_at - start) // bucket_ms, number - 1)  # of the minute under way the middle may be to come
         for place in range(max(0, first), min(number, first + span)):
             work[place] = work[place].joined(sample)
     return work

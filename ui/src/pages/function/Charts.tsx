@@ -7,10 +7,11 @@ import { Lines } from "~/parts/Lines";
 import { StackedBars } from "~/parts/StackedBars";
 import { took } from "../functions/numbers";
 import s from "./function.module.css";
+import { Backlog, Concurrency } from "./Work";
 
 const HEIGHT_PX = 120;
 
-/** Runs by how they ended, and how long they took. */
+/** Runs by how they ended, how long they took, what waited and what was in progress. */
 export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiError> }) {
   const { data } = stats;
   const drawn = useMemo(() => (data ? seriesOf(data) : null), [data]);
@@ -39,11 +40,14 @@ export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiErro
           <Lines
             label="Time that completed runs took, p50 and p95"
             times={drawn.times}
+            bucketMs={drawn.bucketMs}
             lines={drawn.latency}
             height={HEIGHT_PX}
             format={took}
           />
         </section>
+        <Backlog stats={data} times={drawn.times} bucketMs={drawn.bucketMs} height={HEIGHT_PX} />
+        <Concurrency stats={data} times={drawn.times} bucketMs={drawn.bucketMs} height={HEIGHT_PX} />
       </div>
     </>
   );

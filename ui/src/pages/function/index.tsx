@@ -22,6 +22,9 @@ import { SPANS } from "./search";
 /** Numbers are counted again at most this often, and only when runs of the function may have changed. */
 const COUNT_MS = 2_000;
 
+/** While something waits or is in progress, its charts go on even when no run changes. */
+const GO_ON_MS = 60_000;
+
 /** One function: what starts it, how it does, what it fails with; pause, resume, invoke. */
 export function FunctionPage() {
   const { slug } = useParams({ from: "/functions/$slug" });
@@ -34,6 +37,7 @@ export function FunctionPage() {
   const stats = useQuery({
     ...read("GET /api/functions/{slug}/stats", { path, query: { hours, buckets: 48 } }),
     placeholderData: keepPreviousData,
+    refetchInterval: ({ state: { data } }) => (data && data.backlog + data.running > 0 ? GO_ON_MS : false),
   });
   const failures = useQuery(read("GET /api/functions/{slug}/failures", { path }));
   const runs = useQuery(read("GET /api/runs", { query: { function: slug, limit: 10 } }));
