@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stepwell.engine.core.trigger import Registry, start
@@ -177,3 +178,18 @@ async def test_the_documentation_names_every_metric_and_no_other(world: World) -
     named = set(re.findall(r"\bstepwell_[a-z_]+[a-z]\b", OPERATIONS.read_text().partition("## Metrics")[2]))
 
     assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in named} == families | {"stepwell_backlog_jobs"}
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_when_series_began_is_left_out_of_ours_and_of_no_others(world: World, accept: str) -> None:
+    """A user's process may have the server in it, and metrics of its own."""
+    registry = CollectorRegistry()
+    Counter("theirs", "A metric of the user's", registry=registry)
+    await world.register("f")
+    await world.run("f")
+
+    ours = (await world.client.get("/metrics", headers={"Accept": accept})).text
+
+    assert "stepwell_runs_started_total" in ours
+    assert "_created" not in ours
+    assert "theirs_created" in generate_latest(registry).decode()

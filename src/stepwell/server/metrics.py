@@ -7,14 +7,15 @@ the public interface (docs/operations.md).
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics import disable_created_metrics
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -38,9 +39,6 @@ _COMMIT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _BATCH: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 log = structlog.get_logger("stepwell.metrics")
-
-# When a series began is of no use to Prometheus, and would double their number.
-disable_created_metrics()
 
 
 class Metrics(NoWatcher):
@@ -205,12 +203,29 @@ class _OfFunction:
         self.run = families.run.labels(label)
 
 
+class _Shown(Collector):
+    """What a registry has, without the times at which its series began.
+
+    To Prometheus they are of no use, and would double the number of series. The library's own switch for them is the
+    whole process's, in which a user's metrics may be as well.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [one for one in family.samples if one.name != f"{family.name}_created"]
+            yield family
+
+
 def routes(metrics: Metrics) -> list[BaseRoute]:
     """Return the route that Prometheus reads. Who may is decided outside (``auth.ApiGuard``)."""
+    shown = _Shown(metrics.registry)
 
     async def show(request: Request) -> Response:
         await metrics.refresh()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+        return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     return [Route("/metrics", show)]
