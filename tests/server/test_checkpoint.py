@@ -91,6 +91,24 @@ async def test_each_step_of_a_call_is_an_attempt_as_long_as_it_ran(world: World)
     assert lasted == [0, pytest.approx(0.005, abs=1e-4)]
 
 
+async def test_a_step_that_fails_after_others_began_after_them(world: World) -> None:
+    await world.register("f", f={"retries": 1})
+
+    async def answer(call: OutgoingCall) -> Reply:
+        assert (await post(world, call, ran("quick"))).status_code == 200
+        world.engine.clock.offset_ms += 10_000
+        failed = Op(id=step_hash("pay"), op="StepError", name="pay", error={"name": "E", "message": "503"})
+        return ops(msgspec.structs.replace(failed, timing={"a": 1, "b": 3_000_000_000}))
+
+    world.apps.answers["f"] = answer
+    event = await world.send("f.go")
+    await world.signals.until(lambda: len(world.signals.transitions) == 2)
+    rows = (await world.get(f"/api/runs/{event['runs'][0]['id']}/timeline"))["rows"]
+
+    found = next(row for row in rows if row["status"] == "retrying")
+    assert (found["title"], instant(found["ended_at"]) - instant(found["started_at"])) == ("pay", 3)
+
+
 async def test_what_was_reported_is_in_the_memo_of_the_next_call(world: World) -> None:
     await world.register("f")
     world.apps.answers["f"] = Reporting(world, lambda _: ops(sleep("nap", "0s")))

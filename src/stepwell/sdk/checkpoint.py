@@ -129,9 +129,12 @@ class Checkpoints:
             return end.value
 
     def _report(self, outcome: Outcome, memo: Memo) -> _Reporting:
-        if not isinstance(outcome, Found) or len(outcome.ops) != 1 or outcome.ops[0].code is not OpCode.STEP_RUN:
+        if not isinstance(outcome, Found) or len(outcome.ops) != 1:
             return outcome
-        op = outcome.ops[0]
+        op = self._timed(outcome.ops[0])
+        outcome = msgspec.structs.replace(outcome, ops=[op])
+        if op.code is not OpCode.STEP_RUN:
+            return outcome
         data = bytes(op.data)
         try:
             known = canonical(data)
@@ -147,12 +150,15 @@ class Checkpoints:
         memo.add(op.id, known.value if known.encoded == data else decode(known.encoded))
         return None
 
+    def _timed(self, op: Op) -> Op:
+        """Note how long the step ran that has just ended."""
+        ran_ns = round((self._elapsed() - self._step_at) * 1e9)
+        return msgspec.structs.replace(op, timing={"a": time.time_ns() - ran_ns, "b": ran_ns})
+
     def _sent(self, op: Op) -> Generator[Outgoing | float, Incoming | None, Incoming]:
         """Send a step; again for a while when the server isn't there. It knows a step that it has already."""
         ctx = self._context
         began_at, now_ns = self._elapsed(), time.time_ns()
-        ran_ns = round((began_at - self._step_at) * 1e9)
-        op = msgspec.structs.replace(op, timing={"a": now_ns - ran_ns, "b": ran_ns})
         body = msgspec.json.encode(
             Checkpoint(
                 run_id=ctx.run_id,

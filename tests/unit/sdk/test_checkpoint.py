@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 import msgspec
@@ -169,6 +170,7 @@ async def test_a_failed_step_ends_the_call_and_is_tried_again(kind: tuple[str, b
         value = plain(number)
         if number == 1 and fails:
             fails.pop()
+            time.sleep(0.02)
             raise ValueError("no")
         return value
 
@@ -180,6 +182,9 @@ async def test_a_failed_step_ends_the_call_and_is_tried_again(kind: tuple[str, b
     # The attempt after the failure reports its step and goes no further: the next call has attempt 0 again (protocol 7.3).
     assert run.titles == [["StepError s1"], ["StepRun s1"], ["200"]]
     assert chain.ran == [0, 1, 1, 2]
+    ran_ms = run.answers[0].ops[0].ran_ms
+    assert ran_ms is not None  # by which the server knows when it began
+    assert 20 <= ran_ms < 5_000
 
 
 async def test_what_the_server_does_ends_the_call(kind: tuple[str, bool]) -> None:

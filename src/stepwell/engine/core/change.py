@@ -118,6 +118,7 @@ class Change:
         self.waits: list[Wait] = []
         self.invocations: list[Invocation] = []
         self.closed: dict[JobId, Job] = {}
+        self.started_at = answered.started_at
         self.outcome, self.error, self.retry_at = Outcome.OK, None, None
         self.step_id, self.title = job.step_id, job.title
         self.size_bytes = state.size_bytes
@@ -141,6 +142,7 @@ class Change:
         ops = [(op, code) for op in reply.ops if (code := op.code) not in _IGNORED]
         if len(ops) == 1 and ops[0][1] in _RESULTS and STEP_ID.match(ops[0][0].id):
             self.step_id, self.title = ops[0][0].id, ops[0][0].title
+            self.started_at = self._began_at(ops[0][0])
         is_group = len(ops) > 1 and any(code in _GROUPING for _, code in ops)
         if is_group:
             self.run = msgspec.structs.replace(self.run, is_plan_forced=True)
@@ -386,7 +388,7 @@ class Change:
             step_id=self.step_id,
             title=self.title,
             attempt=self.job.attempt,
-            started_at=self.answered.started_at,
+            started_at=self.started_at,
             ended_at=self.at,
             outcome=self.outcome,
             error=self.error,
@@ -459,6 +461,12 @@ class Change:
                 f"the run has more than {self.policy.steps_max} steps, which is the limit",
             )
 
+    def _began_at(self, op: Op) -> int:
+        """Return when the one step of a reply began: with its call, unless that has reported others before."""
+        if op.ran_ms is None or self.job.id not in self.state.checkpointed:
+            return self.answered.started_at
+        return max(self.answered.started_at, self.at - op.ran_ms)
+
     def _record(self, op: Op, memo: bytes, original: bytes | None) -> None:
         self._count(op.id)
         self.size_bytes += member_bytes(op.id, memo)
@@ -478,7 +486,7 @@ class Change:
                 title=op.title,
                 memo=memo,
                 original=original,
-                started_at=self.answered.started_at,
+                started_at=self.started_at,
                 ended_at=self.at,
                 attempt_id=attempt_id(self.job),
                 event_id=first_sent(memo),
