@@ -55,3 +55,8 @@ class Lines(msgspec.Struct, frozen=True, omit_defaults=True):
 
 # Made when the module is imported: see ``protocol/call.py``.
 decode_lines: Final = msgspec.json.Decoder(Lines).decode
+
+
+def left_out(fields: bytes) -> bytes:
+    """Return what stands in place of fields that are too long."""
+    return b'{"stepwell.left_out":"%d bytes of fields"}' % len(fields)

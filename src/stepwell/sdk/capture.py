@@ -7,6 +7,7 @@ has set up its logging anew, or exchanged ``sys.stdout``, since then.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Final, TextIO, cast
 
 from stepwell.sdk.outcome import TRACEBACK_CHARS_MAX
 from stepwell.sdk.unheard import IS_OURS
-from stepwell.sdk.writing import WRITER
+from stepwell.sdk.writing import WRITER, Writer
 
 _OURS: Final = "stepwell"
 """The SDK's own logger. What it says of a run is in the run."""
@@ -95,7 +96,8 @@ class _Cover:
         writer = WRITER.get()
         # What a handler of logging writes to the console is a line already.
         if writer is not None and writer.takes_prints and sys._getframe(1).f_code is not _EMIT:  # pyright: ignore[reportPrivateUsage] - documented
-            writer.print(text)
+            with contextlib.suppress(Exception):  # what was covered may take more than text
+                writer.print(text)
         return written
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -115,6 +117,17 @@ class _Cover:
         return self.covered.__exit__(*raised)
 
 
+class _Handlers(list[logging.Handler]):
+    """The root logger's handlers, of which ours doesn't count.
+
+    ``logging.basicConfig`` sets logging up only where there is none: a program that calls it in a step must not find that
+    somebody else was there before.
+    """
+
+    def __len__(self) -> int:
+        return super().__len__() - super().__contains__(_handler)
+
+
 _handler: Final = _Handler()
 _lock: Final = threading.Lock()
 
@@ -123,6 +136,8 @@ def install(*, logs: bool, prints: bool) -> None:
     """Put the handler and the cover in place, unless they are."""
     if logs and _handler not in logging.root.handlers:
         with _lock:
+            if not isinstance(logging.root.handlers, _Handlers):
+                logging.root.handlers = _Handlers(logging.root.handlers)
             logging.root.addHandler(_handler)
     if prints and not isinstance(sys.stdout, _Cover):
         with _lock:
@@ -133,6 +148,7 @@ def install(*, logs: bool, prints: bool) -> None:
 def uninstall() -> None:
     """Take both away again."""
     logging.root.removeHandler(_handler)
+    logging.root.handlers = list(logging.root.handlers)
     if isinstance(sys.stdout, _Cover):
         sys.stdout = sys.stdout.covered
 
@@ -140,8 +156,13 @@ def uninstall() -> None:
 def structlog_processor(_logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Pass structlog's lines on with their fields; see ``stepwell.logs``."""
     writer = WRITER.get()
-    if writer is None or not writer.takes_logs:
-        return event_dict
+    if writer is not None and writer.takes_logs:
+        with contextlib.suppress(Exception):  # an object that can't be written as text, say: it isn't ours to complain
+            _pass_on(writer, method, event_dict)
+    return event_dict
+
+
+def _pass_on(writer: Writer, method: str, event_dict: MutableMapping[str, Any]) -> None:
     fields = {name: value for name, value in event_dict.items() if name[:1] != "_"}
     event = str(fields.pop("event", ""))
     level = str(fields.pop("level", method))
@@ -156,4 +177,3 @@ def structlog_processor(_logger: Any, method: str, event_dict: MutableMapping[st
     number = _LEVELS.get(level.lower(), 50 if level.lower() in ("critical", "fatal") else 20)
     writer.write(event, level=number, logger=logger, fields=fields)
     writer.processed(event)
-    return event_dict

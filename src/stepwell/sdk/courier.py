@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import logging
 import os
 import threading
@@ -34,6 +35,7 @@ from stepwell.sdk.current import RunningStep
 from stepwell.sdk.progress import Progress
 
 QUEUE_LINES_MAX: Final = 10_000
+QUEUE_BYTES_MAX: Final = 16 * MIB
 GATHER_S: Final = 0.2
 """How long a line waits for others."""
 GATHER_LINES: Final = 100
@@ -50,14 +52,17 @@ LAST_S: Final = 1.0
 """What the end of the process waits for the last lines."""
 _RUNS_NOTED_MAX: Final = 1_000
 _WARNING: Final = 30
-_REFUSING: Final = (400, 401, 403, 404, 405, 413, 501)
+TELL_TRIES_MAX: Final = 10
+"""How often it is tried to tell of dropped lines while there are no others to send."""
+_REFUSING: Final = (401, 403, 404, 405, 501)
 
 log: Final = logging.getLogger("stepwell")
 
 
 class _Batch(NamedTuple):
-    """What one request tells."""
+    """What one request tells: how many lines of which runs were dropped, lines, and steps that take longer."""
 
+    dropped: dict[str, int]
     lines: list[Line]
     slow: dict[Progress, tuple[RunningStep, Begun]]
 
@@ -74,6 +79,7 @@ class Courier:
         """Begin with nothing: in a process that was forked the queue is another's."""
         self._changed = threading.Condition()
         self._waiting: deque[Line] = deque()
+        self._waiting_bytes = 0
         self._watched: set[Progress] = set()
         self._dropped: dict[str, int] = {}
         self._paused_until = 0.0
@@ -87,11 +93,14 @@ class Courier:
     def take(self, line: Line) -> None:
         """Queue a line. It never raises, and never waits for the network."""
         self._come_here()
+        size = _bytes_of(line)
         with self._changed:
-            if len(self._waiting) >= QUEUE_LINES_MAX or self.elapsed() < self._paused_until:
-                self._drop(line)
+            is_full = len(self._waiting) >= QUEUE_LINES_MAX or self._waiting_bytes + size > QUEUE_BYTES_MAX
+            if is_full or self.elapsed() < self._paused_until:
+                self._drop(line.run_id)
                 return
             self._waiting.append(line)
+            self._waiting_bytes += size
             self._start()
             if len(self._waiting) in (1, GATHER_LINES):
                 self._changed.notify_all()
@@ -108,6 +117,7 @@ class Courier:
 
     def forget(self, progress: Progress) -> None:
         """Look at a call no more."""
+        self._come_here()
         with self._changed:
             self._watched.discard(progress)
 
@@ -118,7 +128,9 @@ class Courier:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="stepwell-lines", daemon=True)
+            # In a context of its own: what sending writes is no line of the attempt that happened to be the first.
+            outside = contextvars.Context()
+            self._thread = threading.Thread(target=outside.run, args=(self._run,), name="stepwell-lines", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError:  # the interpreter is ending
@@ -127,20 +139,22 @@ class Courier:
 
     def leave(self, within_s: float = LAST_S) -> bool:
         """Send what is left at once, and wait for it for a moment. False when there is still something."""
+        if self._pid != os.getpid():
+            return True  # what waits is another process's, which may have held the lock when this one was made
         deadline = self.elapsed() + within_s
         with self._changed:
             self._is_leaving = True
             self._changed.notify_all()
-            while (self._waiting or self._is_sending) and self._thread is not None and self._pid == os.getpid():
+            while (self._waiting or self._is_sending) and self._thread is not None:
                 left_s = deadline - self.elapsed()
                 if left_s <= 0 or not self._changed.wait(left_s):
                     break
             self._is_leaving = False
             return not (self._waiting or self._is_sending)
 
-    def _drop(self, line: Line) -> None:
-        if line.run_id in self._dropped or len(self._dropped) < _RUNS_NOTED_MAX:
-            self._dropped[line.run_id] = self._dropped.get(line.run_id, 0) + 1
+    def _drop(self, run_id: str, count: int = 1) -> None:
+        if run_id in self._dropped or len(self._dropped) < _RUNS_NOTED_MAX:
+            self._dropped[run_id] = self._dropped.get(run_id, 0) + count
 
     def _run(self) -> None:
         while batch := self._gather():
@@ -159,8 +173,8 @@ class Courier:
         None when nothing comes for long: the thread ends.
         """
         with self._changed:
-            while not (self._waiting or self._slow()):
-                self._is_idle = not self._watched
+            while not (self._waiting or self._slow() or self._has_to_tell()):
+                self._is_idle = not (self._watched or self._tells_again)
                 has_come = self._changed.wait(IDLE_S if self._is_idle else LOOK_S)
                 if self._is_idle and not has_come:
                     self._thread = None
@@ -172,18 +186,27 @@ class Courier:
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            batch = _Batch(self._take_lines(), self._slow())
+            dropped = {id: self._dropped.pop(id) for id in list(self._dropped)[: LOG_LINES_PER_REQUEST_MAX // 2]}
+            batch = _Batch(dropped, self._take_lines(LOG_LINES_PER_REQUEST_MAX - len(dropped)), self._slow())
             self._is_sending = True
         return batch
 
-    def _take_lines(self) -> list[Line]:
-        noted = list(self._dropped)[: LOG_LINES_PER_REQUEST_MAX // 2]
-        lines = [_dropped_line(run_id, self._dropped.pop(run_id)) for run_id in noted]
+    @property
+    def _tells_again(self) -> bool:
+        return bool(self._dropped) and self._failures < TELL_TRIES_MAX
+
+    def _has_to_tell(self) -> bool:
+        """Tell whether lines were dropped of which the server might hear now, though there are no others."""
+        return self._tells_again and self.elapsed() >= self._paused_until
+
+    def _take_lines(self, count_max: int) -> list[Line]:
+        lines: list[Line] = []
         size = 0
-        while self._waiting and len(lines) < LOG_LINES_PER_REQUEST_MAX and size < SEND_BYTES_MAX:
+        while self._waiting and len(lines) < count_max and size < SEND_BYTES_MAX:
             line = self._waiting.popleft()
-            size += len(line.message) + (0 if line.fields is msgspec.UNSET else len(bytes(line.fields)))
+            size += _bytes_of(line)
             lines.append(line)
+        self._waiting_bytes -= size
         return lines
 
     def _slow(self) -> dict[Progress, tuple[RunningStep, Begun]]:
@@ -195,7 +218,8 @@ class Courier:
         return dict(islice(found, LOG_BEGUN_PER_REQUEST_MAX))
 
     def _send(self, batch: _Batch) -> Incoming:
-        body = msgspec.json.encode(Lines(batch.lines, [begun for _, begun in batch.slow.values()]))
+        lines = [*map(_dropped_line, batch.dropped.items()), *batch.lines]
+        body = msgspec.json.encode(Lines(lines, [begun for _, begun in batch.slow.values()]))
         requests = self._client.api_requests("POST", LOGS_PATH, body=body, reply_timeout_s=REPLY_TIMEOUT_S)
         asking = with_fallback_key(requests)
         try:
@@ -215,11 +239,14 @@ class Courier:
             for progress, (step, _) in batch.slow.items():
                 progress.told(step)
             return
+        for run_id, count in batch.dropped.items():
+            self._drop(run_id, count)
         for line in batch.lines:
-            self._drop(line)
+            self._drop(line.run_id)
         if answer.status in _REFUSING:
             pause_s = PAUSE_S
             self._waiting.clear()
+            self._waiting_bytes = 0
             self._dropped.clear()  # a server that takes no lines needn't hear of them
         else:
             pause_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
@@ -228,7 +255,12 @@ class Courier:
         log.debug("lines of runs aren't sent for %d s: HTTP %d: %s", pause_s, answer.status, answer.text())
 
 
-def _dropped_line(run_id: str, count: int) -> Line:
+def _bytes_of(line: Line) -> int:
+    return len(line.message) + (0 if line.fields is msgspec.UNSET else len(bytes(line.fields)))
+
+
+def _dropped_line(dropped: tuple[str, int]) -> Line:
+    run_id, count = dropped
     message = f"{count} lines were dropped here: they came faster than the server took them, or it didn't answer"
     return Line(run_id, time.time_ns() // 1_000_000, message, _WARNING, "stepwell")
 

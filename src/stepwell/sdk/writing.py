@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from stepwell.limits import LOG_LINE_BYTES_MAX
-from stepwell.protocol.logs import Line
+from stepwell.protocol.logs import Line, left_out
 from stepwell.sdk.assignment import Assignment
 from stepwell.sdk.courier import Courier
 from stepwell.sdk.current import RUNNING, RunningStep
 from stepwell.sdk.memo import Memo
-from stepwell.sdk.serialise import NotSerialisable, encode
+from stepwell.sdk.serialise import encode
 
 INFO: Final = 20
 PRINTED: Final = "print"
@@ -110,7 +110,7 @@ class Writer:
     def close(self) -> None:
         """Pass on what was printed without an end of line, and then nothing more."""
         printed, self._printed = self._printed, {}
-        for step, rest in printed.items():
+        for step, rest in list(printed.items()):  # a thread may still be printing
             self._print_line(step, rest)
         self._is_closed = True
 
@@ -128,14 +128,21 @@ def _encoded(fields: Mapping[str, Any]) -> msgspec.Raw:
     """Write fields as JSON now, since their values may change; what JSON can't hold as its ``repr``."""
     try:
         raw = encode(dict(fields))
-    except NotSerialisable:
-        raw = encode({str(name): _plain(value) for name, value in fields.items()})
-    return msgspec.Raw(raw)
+    except Exception:  # noqa: BLE001 - models run code of their own when they are written
+        raw = encode({_writable(str(name)): _plain(value) for name, value in fields.items()})
+    return msgspec.Raw(raw if len(raw) <= LOG_LINE_BYTES_MAX else left_out(raw))
 
 
 def _plain(value: Any) -> Any:
     try:
         encode(value)
-    except NotSerialisable:
-        return _writable(repr(value))
+    except Exception:  # noqa: BLE001 - see above
+        return _repr(value)
     return value
+
+
+def _repr(value: Any) -> str:
+    try:
+        return _writable(repr(value))
+    except Exception as error:  # noqa: BLE001 - an object that can't be shown is no reason to fail a step
+        return f"<a {type(value).__name__}, whose repr failed: {type(error).__name__}>"

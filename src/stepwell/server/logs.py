@@ -21,7 +21,7 @@ from stepwell.limits import (
     LOG_NAME_CHARS_MAX,
 )
 from stepwell.protocol.ids import AttemptId, LogId, RunId, StepId
-from stepwell.protocol.logs import Begun, Line, Lines, decode_lines
+from stepwell.protocol.logs import Begun, Line, Lines, decode_lines, left_out
 from stepwell.server.api.page import is_ulid
 from stepwell.server.context import ApiError, Context, json_response, read_body
 
@@ -113,5 +113,5 @@ def bounded(fields: bytes | None) -> bytes | None:
     if not fields or not fields.startswith(b"{") or fields == b"{}":
         return None
     if len(fields) > LOG_LINE_BYTES_MAX:
-        return b'{"stepwell.left_out":"%d bytes of fields"}' % len(fields)
+        return left_out(fields)
     return fields

@@ -7,9 +7,12 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
+import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -406,6 +409,114 @@ async def test_warnings_reach_stderr_where_logging_is_not_set_up(
 # -- a server in trouble ----------------------------------------------------------------------------------------------
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not even this")
+
+    def model_dump(self, *, mode: str) -> object:
+        raise RuntimeError(mode)
+
+
+@pytest.mark.parametrize("by", ["logging", "structlog"])
+async def test_an_object_that_cannot_be_shown_fails_no_step(
+    server: Server, by: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sw = app_of(server)
+    caplog.set_level(logging.INFO)
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> str:
+        def speak() -> None:
+            fields = {"odd": Unspeakable(), "fine": 1, "half\ud800": 2}
+            if by == "logging":
+                logging.getLogger("shop").info("hello", extra=fields)
+            else:
+                structlog_processor(None, "info", {"event": "hello", **fields})
+
+        await step.run("speak", speak)
+        return "done"
+
+    made = await run(sw)
+
+    assert made.answers[-1].body == "done"
+    [line] = server.lines
+    shown = fields_of(line)
+    assert (line.message, shown["fine"], shown["half?"]) == ("hello", 1, 2)
+    assert shown["odd"] == "<a Unspeakable, whose repr failed: RuntimeError>"
+    assert "Logging error" not in capsys.readouterr().err
+
+
+async def test_structlog_goes_on_where_a_line_cannot_be_passed_on(server: Server) -> None:
+    sw = app_of(server)
+    event = {"event": Unspeakable()}
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> bool:
+        return await step.run("speak", lambda: structlog_processor(None, "info", event) is event)
+
+    assert (await run(sw)).answers[-1].body is True
+
+
+async def test_logging_may_be_set_up_in_a_step(server: Server) -> None:
+    sw = app_of(server)
+    root = logging.getLogger()
+    kept, level = root.handlers[:], root.level
+    console = io.StringIO()
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> None:
+        def speak() -> None:
+            assert not root.hasHandlers()
+            logging.basicConfig(level=logging.INFO, stream=console, format="%(message)s")
+            logging.getLogger("shop").info("hello")
+
+        await step.run("speak", speak)
+
+    try:
+        root.handlers = []
+        await run(sw)
+    finally:
+        capture.uninstall()
+        root.handlers = kept
+        root.setLevel(level)
+
+    assert console.getvalue().splitlines()[0] == "hello"
+    assert said(server) == [("speak", "hello")]
+
+
+async def test_stdout_that_takes_more_than_text_is_left_to_itself(server: Server) -> None:
+    class Anything(io.StringIO):
+        def write(self, text: Any) -> int:
+            return super().write(str(text))
+
+    sw = app_of(server)
+    odd = Anything()
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> str:
+        await step.run("speak", lambda: sys.stdout.write(b"bytes"))  # type: ignore[arg-type]
+        return "done"
+
+    with contextlib.redirect_stdout(odd):
+        made = await run(sw)
+        capture.uninstall()
+
+    assert (made.answers[-1].body, odd.getvalue()) == ("done", "b'bytes'")
+
+
+async def test_large_fields_are_left_out(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    sw = app_of(server)
+    caplog.set_level(logging.INFO)
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> None:
+        await step.run("speak", lambda: logging.getLogger("shop").info("hello", extra={"order": "x" * 1_000_000}))
+
+    await run(sw)
+
+    assert fields_of(server.lines[0]) == {"stepwell.left_out": "1000012 bytes of fields"}
+
+
 async def test_a_server_that_hangs_holds_up_no_step(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier, "QUEUE_LINES_MAX", 50)
     server.gate = threading.Event()
@@ -464,6 +575,92 @@ async def test_a_server_that_refuses_lines_is_left_in_peace(server: Server, stat
     now[0] += courier.PAUSE_S
     take()
     assert server.lines[-1].message == "hello"
+
+
+def test_what_waits_is_bounded_in_bytes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier, "QUEUE_BYTES_MAX", 10_000)
+    server.gate = threading.Event()
+    sw = app_of(server)
+
+    for _ in range(100):
+        sw.courier.take(Line(RUN_ID, 1, "x" * 400, fields=msgspec.Raw(b'{"a":"%b"}' % (b"y" * 592))))
+    server.gate.set()
+    assert sw.courier.leave(5)
+    sw.courier.take(Line(RUN_ID, 1, "last"))
+    assert sw.courier.leave(5)
+
+    kept = [line for line in server.lines if line.message.startswith("x")]
+    [told] = [line.message for line in server.lines if line.logger == "stepwell"]
+    assert 10 <= len(kept) <= 20
+    assert int(told.split()[0]) == 100 - len(kept)
+    assert server.lines[-1].message == "last"
+
+
+def test_dropped_lines_are_counted_right_and_told_without_being_asked(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "BACKOFF_S", (0.05,))
+    monkeypatch.setattr(courier, "GATHER_S", 0.01)
+    server.status = 503
+    sw = app_of(server)
+    for number in range(20):
+        sw.courier.take(Line(RUN_ID, number, "hello"))
+    assert sw.courier.leave(5)
+
+    wait_until(lambda: len(server.requests) >= 3)
+    server.status = 200
+    wait_until(lambda: bool(server.lines))
+
+    assert [line.message.split(" were")[0] for line in server.lines] == ["20 lines"]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_lines_that_a_server_cannot_read_cost_no_others(
+    server: Server, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "BACKOFF_S", (0.05,))
+    server.status = status
+    sw = app_of(server)
+    sw.courier.take(Line(RUN_ID, 1, "bad"))
+    assert sw.courier.leave(5)
+    server.status = 200
+
+    wait_until(lambda: bool(server.lines))
+    sw.courier.take(Line(RUN_ID, 2, "good"))
+    assert sw.courier.leave(5)
+
+    assert [line.message.split(" were")[0] for line in server.lines] == ["1 lines", "good"]
+
+
+def test_a_forked_process_does_not_wait_for_its_parents_lock(server: Server) -> None:
+    sw = app_of(server)
+    sw.courier.take(Line(RUN_ID, 1, "hello"))
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sw.courier._changed:  # as the thread that sends may at any time
+            held.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(5)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)
+        os._exit(0 if sw.courier.leave(1) else 1)
+    done.set()
+    holder.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_the_rest_is_reached_through_the_cover(capsys: pytest.CaptureFixture[str]) -> None:
