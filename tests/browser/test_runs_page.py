@@ -233,7 +233,9 @@ def test_selected_runs_are_cancelled(server: Server, page: Page) -> None:
     dialog = page.get_by_role("dialog", name="Cancel 3 runs?")
     dialog.get_by_role("button", name="Cancel 3 runs").click()
 
-    expect(page.get_by_role("dialog").filter(has_text="3 runs cancelled")).to_be_visible()  # a notice, which goes by itself
+    expect(
+        page.get_by_role("dialog").filter(has_text="3 runs cancelled")
+    ).to_be_visible()  # a notice, which goes by itself
     expect(page.get_by_role("dialog", name="Cancel")).to_have_count(0)
     for at, status in enumerate(["cancelled", "cancelled", "cancelled", "running"]):
         expect(rows(page, "Runs").nth(at)).to_contain_text(status)

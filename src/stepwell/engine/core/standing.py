@@ -406,20 +406,30 @@ def _not_due(job: Job, standing: Standing, around: Surroundings, now: int) -> Re
             since=job.created_at,
             until=job.due_at,
         )
-    failure = next((attempt for attempt in standing.failures if attempt.step_id == job.step_id), None)
+    failure = _failure(job, standing)
+    step = job.title or (failure.title if failure is not None else "")
     error = _error(failure)
     after = f" after {error.name}: {error.message}" if error is not None else ""
     gone = f" (app {around.app!r} was removed; its URL is called all the same)" if around.is_app_archived else ""
     due = f"attempt {job.attempt + 1} of {job.max_attempts} is due at {_when(job.due_at, now)}"
     return Reason(
         kind=ReasonKind.RETRY,
-        text=f"{_step(job)}is tried again{after}: {due}{gone}",
+        text=f"{_of_step(step)}is tried again{after}: {due}{gone}",
         release="that time",
-        step=job.title or None,
+        step=step or None,
         since=failure.ended_at if failure is not None else job.created_at,
         until=job.due_at,
         error=error,
     )
+
+
+def _failure(job: Job, standing: Standing) -> Attempt | None:
+    """Return what a job is tried again after: a failure of its step, or of one that its call to the function worked on."""
+    if not job.step_id:
+        for attempt in standing.failures:
+            if attempt.retry_at == job.due_at:
+                return attempt
+    return next((attempt for attempt in standing.failures if attempt.step_id == job.step_id), None)
 
 
 def _held_back(job: Job, standing: Standing, around: Surroundings, now: int) -> list[Reason]:
@@ -601,7 +611,11 @@ def _error(attempt: Attempt | None) -> Seen | None:
 
 def _step(job: Job) -> str:
     """Begin a sentence about a job."""
-    return f"step {job.title!r}: " if job.title else ""
+    return _of_step(job.title)
+
+
+def _of_step(title: str) -> str:
+    return f"step {title!r}: " if title else ""
 
 
 def _after_loss(job: Job) -> str:

@@ -165,6 +165,19 @@ def test_a_retry_names_the_error_of_its_own_step() -> None:
     assert "app 'shop' was removed" in reason.text
 
 
+def test_a_call_that_is_made_again_for_a_step_names_that() -> None:
+    def failed(step: str, retry_at: int, error: bytes) -> Attempt:
+        return Attempt(RUN.id, AttemptId(step), step, step, 0, T0, T0, Outcome.ERROR, error, retry_at)
+
+    failures = [failed("", T0, b'{"name":"X"}'), failed("pay", HOUR, b'{"name":"Declined","message":"no money"}')]
+    retry = job(kind=JobKind.DISCOVER, step_id="", title="", attempt=1, due_at=HOUR)
+
+    [reason] = reasons(standing(retry, failures=failures), around(), now=T0)
+
+    assert (reason.step, reason.error) == ("pay", Seen("Declined", "no money"))
+    assert reason.text.startswith("step 'pay': is tried again after Declined: no money: attempt 2 of 5")
+
+
 def test_an_error_that_is_none_is_left_out() -> None:
     failures = [Attempt(RUN.id, AttemptId("a"), "s", "", 0, T0, T0, Outcome.ERROR, b"<html>")]
 

@@ -138,9 +138,14 @@ function Note({ line: { kind, isOpen, item, group } }: { line: Line }) {
   }
   return (
     <span className={s.note} title={item.row.waiting ?? undefined}>
-      {(item.row.waiting && withClocks(item.row.waiting)) ?? (group.isReplay ? "asked what is next" : "")}
+      {(item.row.waiting && withClocks(withoutStep(item.row.waiting))) ?? (group.isReplay ? "asked what is next" : "")}
     </span>
   );
+}
+
+/** What is said of a step, on its own line. */
+function withoutStep(sentence: string): string {
+  return sentence.replace(/^step '[^']*':? /, "");
 }
 
 function Bar({ segment, isThin }: { segment: Segment; isThin: boolean }) {

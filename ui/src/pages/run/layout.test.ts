@@ -51,6 +51,26 @@ test("a step's attempts are its lines, each with its own bar after the wait befo
   expect(lines[0]?.segments[0]).toEqual({ pattern: "queued", status: "queued", from: 0, to: 10 });
 });
 
+test("a call that is made again for the sake of a step is the step's next attempt", () => {
+  const timeline = timelineOf([
+    {
+      id: "a-1",
+      step_id: "pay",
+      status: "retrying",
+      started_at: at(30),
+      ended_at: at(40),
+      retry_at: at(5_000),
+      error_line: "Error: no",
+    },
+    { id: "job", kind: "job", status: "waiting", attempt: 1, due_at: at(5_000), waiting: "is tried again" },
+  ]);
+
+  const lines = flatten(buildModel(timeline).groups, ALL);
+
+  expect(lines.map((line) => line.key)).toEqual(["pay", "pay/a-1", "pay/job"]);
+  expect(lines[2]?.segments).toEqual([{ pattern: "wait", status: "retrying", from: 40, to: null }]);
+});
+
 test("only a call that asked what is next, and didn't end the run, is a replay", () => {
   const { groups } = buildModel(tried);
 

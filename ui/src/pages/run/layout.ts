@@ -70,13 +70,16 @@ export function buildModel(timeline: Timeline, spans: readonly Span[] = []): Mod
   const byStep = new Map<string, Group>();
   let calls: Group | null = null; // the latest call between steps, with its retries
   for (const row of timeline.rows) {
-    let group: Group | null = row.step_id === null ? (row.attempt ? calls : null) : (byStep.get(row.step_id) ?? null);
+    let group: Group | null =
+      row.step_id === null
+        ? (retriedBy(row, groups) ?? (row.attempt ? calls : null))
+        : (byStep.get(row.step_id) ?? null);
     if (!group) {
       group = newGroup(row);
       groups.push(group);
       if (row.step_id !== null) byStep.set(row.step_id, group);
     }
-    if (row.step_id === null) calls = group;
+    if (row.step_id === null && group.op === null) calls = group;
     group.items.push(newItem(row, group.items.at(-1), origin, spansOf));
   }
   const byId: Model["byId"] = new Map();
@@ -98,6 +101,13 @@ export function buildModel(timeline: Timeline, spans: readonly Span[] = []): Mod
   startQueued(groups, timeline, origin);
   const steps = byStep.size;
   return { origin, end, now: Date.parse(timeline.now) - origin, groups, byId, attempts, steps, errors };
+}
+
+/** The step for whose sake the function is called again: it failed in the call before, and waits for this one. */
+function retriedBy(row: TimelineRow, groups: readonly Group[]): Group | null {
+  if (row.kind !== "job" || row.started_at !== null || row.due_at === null) return null;
+  const isOf = ({ op, items }: Group) => op !== null && items.at(-1)?.row.retry_at === row.due_at;
+  return groups.find(isOf) ?? null;
 }
 
 function newGroup(row: TimelineRow): Group {
