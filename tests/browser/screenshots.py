@@ -69,7 +69,7 @@ def shots(run: str) -> list[Shot]:
         Shot("run-phone", f"/runs/{run}", "dark", PHONE),
         Shot("functions-dark", "/functions"),
         Shot("functions-light", "/functions", "light"),
-        Shot("function-dark", "/functions/stepwell-demo-process-order?hours=1"),
+        Shot("function-dark", "/functions/stepwell-demo-resize-photo?hours=1"),
         Shot("events-light", "/events", "light"),
         Shot("logs-dark", "/logs"),
         Shot("logs-light", "/logs", "light"),

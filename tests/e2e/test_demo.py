@@ -16,6 +16,12 @@ def runs(server: Server, function: str) -> list[dict[str, Any]]:
     return server.api(f"/runs?function={DEMO}-{function}&limit=100")["items"]
 
 
+def has_seen_work(server: Server, function: str) -> bool:
+    """Tell whether calls are over that were seen waiting and in progress."""
+    stats = server.api(f"/functions/{DEMO}-{function}/stats?hours=1")
+    return stats["running"] == 0 and any(one["backlog"] and one["running"] == 2 for one in stats["buckets"])
+
+
 def demo_processes(server: Server) -> list[psutil.Process]:
     return [child for child in psutil.Process(server.pid).children() if "stepwell.demo" in child.cmdline()]
 
@@ -33,6 +39,11 @@ def test_the_demo_gives_each_page_something_to_show_until_it_is_off(tmp_path: Pa
             "retrying", "retrying", "completed",
         ]  # fmt: skip
         eventually(lambda: runs(server, "onboard-user"), what="a user signed up")
+        eventually(
+            lambda: has_seen_work(server, "resize-photo"),
+            what="photos have waited for their turn while two of them were resized, and that is still shown",
+            within_s=40,
+        )
         assert server.api("/demo")["is_on"]
         levels = {line["level"] for line in server.api("/logs?limit=100")["items"]}
         assert {"info", "warning"} <= levels

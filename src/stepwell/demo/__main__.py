@@ -22,6 +22,7 @@ from stepwell import SendError, Stepwell
 from stepwell.demo.app import make_app
 
 _BEAT_S: Final = 2.0
+_ALBUM: Final = 8  # photos that are added at once
 _START_S: Final = 30.0
 _RETRY_S: Final = 0.2
 
@@ -80,7 +81,7 @@ async def _register(server_url: str, app_url: str) -> None:
 
 
 def events_of(beat: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return the events of one beat of the demo: more or less one every two seconds."""
+    """Return the events of one beat of the demo: more or less one every two seconds, and now and then an album."""
     user = f"user-{beat // 4:04}"
     match beat % 8:
         case 0 | 4:
@@ -88,6 +89,8 @@ def events_of(beat: int) -> list[tuple[str, dict[str, Any]]]:
         case 1 | 3:
             order = {"order_id": f"order-{beat:05}", "user_id": user, "cents": 990 + 37 * (beat % 50)}
             return [("demo/order.placed", order)]
+        case 2 if beat % 16 == 2:
+            return [("demo/photo.added", {"photo_id": f"photo-{beat:05}-{number}"}) for number in range(_ALBUM)]
         case 6:
             return [("demo/user.verified", {"user_id": user})]
         case 7 if beat % 3 == 0:

@@ -7,7 +7,7 @@ import logging
 import random
 from typing import Final
 
-from stepwell import Event, RateLimit, RetryAfterError, Step, Stepwell, cron, current_step
+from stepwell import Concurrency, Event, RateLimit, RetryAfterError, Step, Stepwell, cron, current_step
 
 _FLAKY_ATTEMPTS: Final = 2
 """Attempts at a payment that fail before one goes through."""
@@ -65,6 +65,11 @@ def make_app(server_url: str, app_id: str) -> Stepwell:
     async def notify_team(event: Event, step: Step) -> None:
         """At most one in 15 seconds; the others are skipped."""
         await step.run("post-to-chat", work, f"order {event.data['order_id']}", 0.2)
+
+    @sw.function("resize-photo", on="demo/photo.added", name="Resize a photo", concurrency=Concurrency(2))
+    async def resize_photo(event: Event, step: Step) -> str:
+        """Two at a time; the others of an album wait for their turn."""
+        return await step.run("resize", work, f"photo {event.data['photo_id']}", 2.0)
 
     @sw.function("report", on=[cron("* * * * *")], name="Report every minute")
     async def report(event: Event, step: Step) -> str:
