@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, NoReturn
 
 import pytest
 
 from stepwell.limits import LOG_LINE_BYTES_MAX, LOG_LINES_PER_REQUEST_MAX
 from stepwell.protocol.duration import time_text
+from stepwell.store.request import Request
 from tests.server.world import T0, World
 
 
@@ -164,3 +166,18 @@ async def test_unknown_filters_are_refused(world: World) -> None:
     await world.refused(400, "invalid_query", "GET", "/api/logs", params={"level": "loud"})
     await world.refused(400, "invalid_query", "GET", "/api/logs", params={"from": "yesterday"})
     await world.refused(400, "invalid_query", "GET", "/api/logs", params={"text": "x" * 201})
+
+
+async def test_a_bug_in_storing_lines_leaves_nobody_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = await started(world)
+
+    def break_down(_request: Request) -> NoReturn:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.engine.store, "submit", break_down)
+        async with asyncio.timeout(5):
+            with pytest.raises(RuntimeError, match="a bug"):
+                await write(world, line(run_id, "lost"))
+
+    assert await write(world, line(run_id)) == {"unknown": 0, "dropped": 0}

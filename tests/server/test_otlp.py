@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 import time
 from typing import Any
 
@@ -279,3 +280,26 @@ async def test_a_long_chain_of_spans_holds_nothing_up(world: World, is_ring: boo
     assert time.monotonic() - began < 2
     assert len(shown) == len(chain)
     assert {span["attempt_id"] for span in shown} == {None}
+
+
+async def test_large_exports_leave_the_event_loop_to_others(world: World) -> None:
+    run_id, _ = await called(world)
+    record = {"traceId": trace_id(run_id), "body": {"stringValue": "x"}, "timeUnixNano": "1"}
+    body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 6_000}]}]}).encode()
+    threads: set[str] = set()
+    is_done = False
+
+    async def look() -> None:
+        while not is_done:
+            threads.update(thread.name for thread in threading.enumerate())
+            await asyncio.sleep(0.002)
+
+    looking = asyncio.create_task(look())
+    answers = await asyncio.gather(
+        *(world.client.post("/v1/logs", content=body, headers={"Content-Type": JSON}) for _ in range(4))
+    )
+    is_done = True
+    await looking
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert len([name for name in threads if name.startswith(("stepwell-otlp", "asyncio"))]) == 1

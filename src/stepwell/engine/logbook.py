@@ -65,31 +65,33 @@ class Logbook:
 
         The instants of the lines are of the app's clock: time travel is added, and none is later than now.
         """
-        now, ahead_ms = self._clock.now(), self._clock.offset_ms
-        lines = [
-            msgspec.structs.replace(line, id=LogId(self._new_id()), at=max(0, min(line.at + ahead_ms, now)))
-            for line in lines
-        ]
-        spans = [msgspec.structs.replace(span, started_at=span.started_at + ahead_ms) for span in spans]
-        size = len(lines) + len(spans) + len(begun)
-        if self._size + size > LOG_WAITING_MAX:
+        if self._size + len(lines) + len(spans) + len(begun) > LOG_WAITING_MAX:
             raise StoreUnavailable(f"{self._size} lines and spans wait for the database, which is as many as may")
-        loop = asyncio.get_running_loop()
-        entries = [
-            _Entry(
-                lines[start : start + LOG_BATCH_MAX],
-                spans[start : start + LOG_BATCH_MAX],
-                begun[start : start + LOG_BATCH_MAX],
-                loop.create_future(),
-            )
-            for start in range(0, max(len(lines), len(spans), len(begun)), LOG_BATCH_MAX)
-        ]
-        self._waiting += entries
-        self._size += size
-        if self._writing is None:
-            self._writing = loop.create_task(self._write())
+        entries: list[_Entry] = []
+        for start in range(0, max(len(lines), len(spans), len(begun)), LOG_BATCH_MAX):
+            if entries:
+                await asyncio.sleep(0)  # to name thousands takes a while: others have the event loop in between
+            part = slice(start, start + LOG_BATCH_MAX)
+            entries.append(self._take_in(lines[part], spans[part], begun[part]))
         noted = await asyncio.gather(*(entry.noted for entry in entries))
         return Noted(*(sum(counts) for counts in zip(*noted, strict=True)))
+
+    def _take_in(self, lines: Sequence[LogLine], spans: Sequence[Span], begun: Sequence[BegunStep]) -> _Entry:
+        now, ahead_ms, loop = self._clock.now(), self._clock.offset_ms, asyncio.get_running_loop()
+        entry = _Entry(
+            [
+                msgspec.structs.replace(line, id=LogId(self._new_id()), at=max(0, min(line.at + ahead_ms, now)))
+                for line in lines
+            ],
+            [msgspec.structs.replace(span, started_at=span.started_at + ahead_ms) for span in spans],
+            begun,
+            loop.create_future(),
+        )
+        self._waiting.append(entry)
+        self._size += entry.size
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        return entry
 
     async def stop(self) -> None:
         """Wait until what was taken in is stored."""

@@ -13,6 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -38,6 +39,8 @@ from stepwell.server.logs import bounded, clean, cut
 PROTOBUF_TYPE: Final = "application/x-protobuf"
 
 _OFF_LOOP_BYTES: Final = 64 * 1024
+_DECODING: Final = ThreadPoolExecutor(1, "stepwell-otlp")
+"""One large request at a time: several threads at once would leave the event loop little of the interpreter."""
 _WINDOW_GZIP: Final = 16 + zlib.MAX_WBITS
 _NS_PER_MS: Final = 1_000_000
 _US_MAX: Final = (1 << 53) - 1
@@ -150,7 +153,9 @@ async def _decoded(body: bytes, kind: type[Message], is_json: bool, read: Any) -
             raise ApiError(413, "body_too_large", f"{len(found.items)} items; the limit is {LOG_WAITING_MAX}")
         return found
 
-    return await asyncio.to_thread(work) if len(body) > _OFF_LOOP_BYTES else work()
+    if len(body) <= _OFF_LOOP_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_DECODING, work)
 
 
 def _make_ids_base64(value: Any) -> None:
