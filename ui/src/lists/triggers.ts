@@ -13,3 +13,13 @@ export function triggerNames(functions: readonly FunctionView[] | undefined): Re
 export function functionNames(functions: readonly FunctionView[] | undefined): ReadonlyMap<string, string> {
   return new Map(functions?.map(({ slug, name }) => [slug, name]));
 }
+
+const OURS: Record<string, string> = {
+  "inngest/function.invoked": "another run",
+  "inngest/scheduled.timer": "schedule",
+};
+
+/** What started a run, where that was none of the user's events. */
+export function triggerWords(event: string): string | undefined {
+  return OURS[event];
+}

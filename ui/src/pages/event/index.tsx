@@ -14,6 +14,7 @@ import { JsonView } from "~/parts/code/JsonView";
 import { ErrorState, Skeleton } from "~/parts/ErrorState";
 import { Page } from "~/parts/Page";
 import { toast } from "~/parts/toast";
+import { Up } from "~/parts/Up";
 import { useKeys } from "~/parts/useKeys";
 import { asSent, isEmpty } from "./copies";
 import { Facts } from "./Facts";
@@ -49,10 +50,7 @@ export function EventPage() {
       title={data.name}
       head={
         <div className={s.title}>
-          <Link to="/events" className={s.up}>
-            Events
-          </Link>
-          <span aria-hidden>/</span>
+          <Up to="/events" name="Events" />
           <h1>{data.name}</h1>
         </div>
       }

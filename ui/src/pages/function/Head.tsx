@@ -1,11 +1,13 @@
 import { Pause } from "lucide-react";
 import type { FunctionDetail } from "~/api/api.gen";
 import { Time } from "~/parts/Time";
+import { Up } from "~/parts/Up";
 import s from "./function.module.css";
 
 export function Head({ fn }: { fn: FunctionDetail }) {
   return (
     <div className={s.head}>
+      <Up to="/functions" name="Functions" />
       <h1>{fn.name}</h1>
       {fn.pause && (
         <span className={s.paused} title={pauseWords(fn.pause)}>

@@ -1,10 +1,12 @@
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { RunPageView } from "~/api/api.gen";
+import { triggerWords } from "~/lists/triggers";
 import { CopyButton } from "~/parts/CopyButton";
 import { durationText } from "~/parts/duration";
 import { exact } from "~/parts/instant";
 import { StatusBadge } from "~/parts/StatusBadge";
+import { Up } from "~/parts/Up";
 import type { Frame } from "./frame";
 import s from "./Head.module.css";
 import { Ticking } from "./Ticking";
@@ -14,6 +16,7 @@ import { clock, dayOf } from "./words";
 export function Title({ run }: { run: RunPageView }) {
   return (
     <div className={s.title}>
+      <Up to="/runs" name="Runs" />
       <StatusBadge status={run.status} />
       <h1>
         <Link to="/functions/$slug" params={{ slug: run.function }}>
@@ -31,15 +34,18 @@ export function Title({ run }: { run: RunPageView }) {
 /** When it ran, for which event, at which version. */
 export function Facts({ run, frame }: { run: RunPageView; frame: Frame }) {
   const queued = Date.parse(run.queued_at);
+  const words = triggerWords(run.event_name);
   const started = run.started_at === null ? null : Date.parse(run.started_at) - queued;
   const ended = run.ended_at === null ? null : Date.parse(run.ended_at) - queued;
   return (
     <dl className={s.facts}>
-      <Fact name="Event">
-        <Link to="/events/$id" params={{ id: run.event_id }}>
-          {run.event_name}
-        </Link>
-      </Fact>
+      {!run.parent && (
+        <Fact name={words ? "Started by" : "Event"}>
+          <Link to="/events/$id" params={{ id: run.event_id }}>
+            {words ?? run.event_name}
+          </Link>
+        </Fact>
+      )}
       <Fact name="App">{run.app}</Fact>
       <Fact name="Version">{run.function_version}</Fact>
       <Fact name="Queued">

@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useMemo, useSyncExternalStore } from "react";
 import type { Durations } from "~/api/api.gen";
 import { durationText } from "~/parts/duration";
 import type { Frame } from "./frame";
@@ -22,6 +22,7 @@ export function Split({ model, frame, durations }: { model: Model; frame: Frame;
   const now = useSyncExternalStore(frame.subscribe, () => model.end ?? Math.ceil(frame.now / ROUND_MS) * ROUND_MS);
   const sum = model.end === null ? splitTime(model, now) : ended(durations);
   const whole = Math.max(1, now);
+  const sleep = useMemo(() => sleepWords(model), [model]);
   const shown = PARTS.filter((part) => sum[part] >= 0.5);
   return (
     <section className={s.split} aria-label="Where the time went">
@@ -33,12 +34,22 @@ export function Split({ model, frame, durations }: { model: Model; frame: Frame;
       <ul className={s.legend}>
         {shown.map((part) => (
           <li key={part}>
-            <i data-part={part} aria-hidden /> {WORDS[part]} <strong>{durationText(sum[part])}</strong>
+            <i data-part={part} aria-hidden /> {part === "sleeping" ? sleep : WORDS[part]}{" "}
+            <strong>{durationText(sum[part])}</strong>
           </li>
         ))}
       </ul>
     </section>
   );
+}
+
+/** Between attempts a run sleeps, too; say so where that is what it did. */
+function sleepWords({ groups }: Model): string {
+  const all = groups.flatMap(({ items }) => items.flatMap(({ segments }) => segments));
+  const hasSlept = all.some(({ pattern }) => pattern === "sleep");
+  const hasRetried = all.some(({ pattern, status }) => pattern === "wait" && status === "retrying");
+  if (!hasRetried) return WORDS.sleeping;
+  return hasSlept ? "sleeping and between attempts" : "between attempts";
 }
 
 /** The server's own count, which knows more: since when each attempt was queued. */

@@ -149,7 +149,7 @@ export function View({ timeline, frame, why, log, hasChanged }: Props) {
         {run.status !== "skipped" && <Split model={model} frame={frame} durations={run.durations} />}
       </div>
       <div className={s.columns}>
-        <div className={s.main}>
+        <div className={s.main} style={{ "--lines": lines.length }}>
           <Toolbar
             model={model}
             frame={frame}

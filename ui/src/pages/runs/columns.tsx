@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { RunSummary } from "~/api/api.gen";
 import type { Column } from "~/lists/GridRow";
+import { triggerWords } from "~/lists/triggers";
 import { durationText } from "~/parts/duration";
 import { StatusBadge } from "~/parts/StatusBadge";
 import { Time, useNow } from "~/parts/Time";
@@ -69,13 +70,8 @@ const REASONS: Record<string, string> = {
   archived: "the function was removed",
 };
 
-const OURS: Record<string, string> = {
-  "inngest/function.invoked": "another run",
-  "inngest/scheduled.timer": "schedule",
-};
-
 function Trigger({ name }: { name: string }) {
-  const ours = OURS[name];
+  const ours = triggerWords(name);
   return (
     <span className={ours ? s.ours : s.event} title={name}>
       {ours ?? name}
