@@ -177,6 +177,10 @@ LOGINS_WINDOW_S: Final = 60.0  # of failed attempts to log in, or to set up, at 
 LOGINS_PER_ADDRESS_MAX: Final = 5
 LOGINS_MAX: Final = 20
 
+# Requests, before anybody is asked who they are.
+REQUEST_HEAD_BYTES_MAX: Final = 64 * KIB  # address and headers: several times what browsers and proxies send
+REQUEST_HEAD_S: Final = 30.0  # from the first byte, or the connection, to the end of the headers
+
 # The API.
 API_BODY_BYTES_MAX: Final = 4 * MIB
 

@@ -39,6 +39,7 @@ from stepwell.server.auth import ApiGuard
 from stepwell.server.context import ApiError, Context, error_response, json_response, kind_header
 from stepwell.server.demo import DEMO_APP, Demo
 from stepwell.server.discovery import Discovery
+from stepwell.server.heads import BoundedProtocol
 from stepwell.server.live.hub import Hub
 from stepwell.server.live.others import OtherReplicas
 from stepwell.server.metrics import Metrics
@@ -128,6 +129,23 @@ def make_app(context: Context) -> ASGIApp:
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error},
     )
     return _Surface(context, ingest.EventApi(context), ApiGuard(app, context.settings, context.access))
+
+
+def make_config(context: Context) -> uvicorn.Config:
+    """Return how the application is served over HTTP."""
+    return uvicorn.Config(
+        make_app(context),
+        http=BoundedProtocol,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        backlog=_BACKLOG,
+        server_header=False,
+        proxy_headers=False,
+        # Longer than clients keep idle connections, and than apps are polled: they must not meet a closing one.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
 
 
 class _Surface:
@@ -230,20 +248,7 @@ async def serve(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
     try:
         async with running(settings) as context:
-            config = uvicorn.Config(
-                make_app(context),
-                http="httptools",
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                backlog=_BACKLOG,
-                server_header=False,
-                proxy_headers=False,
-                # Longer than clients keep idle connections, and than apps are polled: they must not meet a closing one.
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=5,
-            )
-            server = _Server(config, context)
+            server = _Server(make_config(context), context)
             stop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 stop.add_signal_handler(number, server.ask_to_stop)
