@@ -63,7 +63,7 @@ export function Palette({ close }: { close: () => void }) {
             onClick={() => go(one.href)}
           >
             <span className={s.name}>
-              {one.name} {one.detail && <small>{one.detail}</small>}
+              <bdi>{one.name}</bdi> {one.detail && <small>{one.detail}</small>}
             </span>
             <span className={s.kind}>{one.kind}</span>
           </div>

@@ -1,11 +1,25 @@
 import { closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { json, jsonParseLinter } from "@codemirror/lang-json";
-import { bracketMatching, foldGutter, foldKeymap, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
+import {
+  bidiIsolates,
+  bracketMatching,
+  foldGutter,
+  foldKeymap,
+  HighlightStyle,
+  syntaxHighlighting,
+} from "@codemirror/language";
 import { linter } from "@codemirror/lint";
 import { searchKeymap } from "@codemirror/search";
 import { EditorState, type Extension } from "@codemirror/state";
-import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
+import {
+  drawSelection,
+  EditorView,
+  highlightActiveLine,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+} from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
 import type { EditorProps } from "./CodeEditor";
@@ -54,11 +68,13 @@ export default function Editor({ initial, label, language = "json", isReadOnly =
       foldGutter(),
       bracketMatching(),
       drawSelection(),
+      // Marks that can't be seen, or would turn the text after them around, are shown as what they are.
+      highlightSpecialChars(),
       keymap.of([...closeBracketsKeymap, ...WITHOUT_SUBMIT, ...historyKeymap, ...searchKeymap, ...foldKeymap]),
       EditorView.contentAttributes.of({ "aria-label": label, role: "textbox", "aria-multiline": "true" }),
     ];
     if (isWrapped) extensions.push(EditorView.lineWrapping);
-    if (language === "json") extensions.push(json());
+    if (language === "json") extensions.push(json(), bidiIsolates());
     if (isReadOnly) {
       extensions.push(EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-readonly": "true" }));
     } else {
