@@ -151,7 +151,10 @@ LOG_LINE_BYTES_MAX: Final = 16 * KIB  # of a message, and of what it says beside
 LOG_LINES_PER_RUN_MAX: Final = 10_000  # what somebody reads; the rest is counted
 SPANS_PER_RUN_MAX: Final = 10_000
 LOG_LINES_PER_REQUEST_MAX: Final = 1_000
-LOG_BEGUN_PER_REQUEST_MAX: Final = 500  # steps that began: more than an app has calls
+LOG_BEGUN_PER_REQUEST_MAX: Final = 50  # steps that began, with their inputs: with lines, they fit into a body
+LOG_BEGUN_INPUT_BYTES_MAX: Final = (
+    8 * KIB
+)  # that is written again with each count of lines; more is shown when it is done
 LOG_BATCH_MAX: Final = 1_000  # lines and spans of one transaction: a few ms of the writer
 LOG_WAITING_MAX: Final = 20_000  # lines and spans that one replica holds while the database is slow
 LOG_BODY_BYTES_MAX: Final = 8 * MIB  # of one request with lines or spans (protocol 6.3)

@@ -36,6 +36,8 @@ def test_a_long_step_has_its_row_from_its_start_to_its_end(
     walk.click()
     details = page.get_by_role("complementary", name="Details")
     expect(details.get_by_role("heading", name="walk")).to_be_visible()
+    details.get_by_role("tab", name="Input").click()
+    expect(details).to_contain_text(str(flag))
     details.get_by_role("tab", name=re.compile("Logs")).click()
     expect(details).to_contain_text("talking while the step runs")
     assert server.api(f"/runs/{id}")["ended_at"] is None

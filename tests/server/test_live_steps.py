@@ -10,7 +10,7 @@ import msgspec
 
 from stepwell.engine.core.model import Reply
 from stepwell.engine.transport import OutgoingCall
-from stepwell.limits import LOG_BEGUN_PER_REQUEST_MAX
+from stepwell.limits import LOG_BEGUN_INPUT_BYTES_MAX, LOG_BEGUN_PER_REQUEST_MAX
 from stepwell.protocol.ids import step_hash
 from stepwell.protocol.ops import Op
 from tests.server.test_checkpoint import instant
@@ -139,8 +139,10 @@ async def test_a_call_that_ends_with_its_step_is_that_step(world: World) -> None
     app = Held(world, lambda _: ops(ran("charge card", 1), sleep("nap", "1h")))
     run_id, call = await app.start()
 
-    await tell(world, told(run_id, call_id(call), ends_call=True))
+    await tell(world, told(run_id, call_id(call), ends_call=True, input=["card", {"b": 1, "a": 2.0}]))
 
+    found = await world.get(f"/api/runs/{run_id}/rows/{call_id(call)}")
+    assert found["input"] == ["card", {"a": 2, "b": 1}]
     during = await rows(world, run_id)
     assert shown(during, "id", "op", "title", "status") == [(call_id(call), "step.run", "charge card", "running")]
     app.go_on(call)
@@ -209,11 +211,13 @@ async def test_what_cannot_be_a_begin_is_passed_over(world: World) -> None:
         ),
     )
     assert len(await rows(world, run_id)) == 1
-    await tell(world, {**good, "step": "a\0b" + "x" * 1_000, "ran_ms": 1 << 60})
+    too_large = ["x" * LOG_BEGUN_INPUT_BYTES_MAX]
+    await tell(world, {**good, "step": "a\0b" + "x" * 1_000, "ran_ms": 1 << 60, "input": too_large})
 
     [_, running] = await rows(world, run_id)
     assert running["title"] == "a␀b" + "x" * 253
     assert running["started_at"] == "2026-01-01T00:00:00.000Z"
+    assert (await world.get(f"/api/runs/{run_id}/rows/{running['id']}"))["input"] is None
     for status, begun in ((400, [{"run_id": 1}]), (413, [good] * (LOG_BEGUN_PER_REQUEST_MAX + 1))):
         answer = await world.client.post("/v1/runs/logs", json={"lines": [], "begun": begun})
         assert answer.status_code == status

@@ -59,7 +59,7 @@ async def test_a_step_is_known_while_its_call_goes_on(worker: Worker) -> None:
 async def test_what_it_will_be_called_is_known(worker: Worker, past: Past) -> None:
     run, job = await past.started()
 
-    await tell(worker, begun(job))
+    await tell(worker, begun(job, input=b"[1]"))
 
     found = await read(worker.store, run.id)
     assert found is not None
@@ -67,13 +67,13 @@ async def test_what_it_will_be_called_is_known(worker: Worker, past: Past) -> No
     assert msgspec.structs.replace(found, ends_call=True).result_id == attempt_id(job)
     payload = await worker.store.insight.load_row(run.id, found.result_id)
     assert payload is not None
-    assert (payload.step, payload.started_at) == (None, found.started_at)
+    assert (payload.step, payload.input, payload.started_at) == (None, b"[1]", found.started_at)
     assert await worker.store.insight.load_row(run.id, f"{attempt_id(job)}.2") is None
 
 
 async def test_telling_twice_changes_nothing_and_the_next_step_takes_its_place(worker: Worker) -> None:
     run, job = await worker.run(event_of())
-    await tell(worker, begun(job))
+    await tell(worker, begun(job, input=b"[1]"))
     await tell(worker, begun(job))
     assert await read(worker.store, run.id) == begun(job)
 
@@ -84,11 +84,11 @@ async def test_telling_twice_changes_nothing_and_the_next_step_takes_its_place(w
 
 async def test_lines_change_nothing_of_it_and_are_not_counted_with_it(worker: Worker) -> None:
     run, job = await worker.run(event_of())
-    await tell(worker, begun(job))
+    await tell(worker, begun(job, input=b"[1]"))
 
     await worker.store.submit(LogRequest([line(run.id, 1)], [], 0))
 
-    assert await read(worker.store, run.id) == begun(job)
+    assert await read(worker.store, run.id) == begun(job, input=b"[1]")
     assert await worker.store.count_lines(run.id) == 1
     assert await messages(worker.store, run_id=run.id, with_replayed=True) == ["line 1"]
 

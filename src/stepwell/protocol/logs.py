@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from stepwell.protocol.canonical import Json
+
 LOGS_PATH: Final = "/v1/runs/logs"
 """Takes lines of any runs, so that a process needs one request for all that it writes at a time."""
 
@@ -44,6 +46,8 @@ class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long it has run by now: the clocks of app and server may differ."""
     ends_call: bool = False
     """The call ends with it; others report it, and go on."""
+    input: Json = None
+    """Its arguments, as people are shown them; null for none, or too many."""
 
 
 class Lines(msgspec.Struct, frozen=True, omit_defaults=True):

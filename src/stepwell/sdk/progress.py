@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from stepwell.protocol.canonical import Json
 from stepwell.protocol.logs import Begun
 from stepwell.sdk.assignment import Assignment
 from stepwell.sdk.current import RunningStep
@@ -27,13 +28,13 @@ class Progress:
         """With ``ends_call`` the call ends with its first new step."""
         self._courier, self._run_id, self._attempt_id = courier, assignment.run_id, attempt_id
         self._elapsed, self._ends_call = courier.elapsed, ends_call
-        self._at: tuple[RunningStep, float] | None = None
+        self._at: tuple[RunningStep, float, list[Json] | None] | None = None
         self._told: RunningStep | None = None
         self._is_watched = False
 
-    def begin(self, step: RunningStep) -> None:
-        """Note that a step begins."""
-        self._at = (step, self._elapsed())
+    def begin(self, step: RunningStep, given: list[Json] | None) -> None:
+        """Note that a step begins, with arguments that may be shown."""
+        self._at = (step, self._elapsed(), given)
         if not self._is_watched:
             self._is_watched = True
             self._courier.watch(self)
@@ -53,9 +54,12 @@ class Progress:
         at = self._at
         if at is None or at[0] is self._told or now - at[1] < SLOW_S:
             return None
-        step, began_at = at
+        step, began_at, given = at
         ran_ms = round((now - began_at) * 1000)
-        return step, Begun(self._run_id, self._attempt_id, step.id, step.name, ran_ms, ends_call=self._ends_call)
+        begun = Begun(
+            self._run_id, self._attempt_id, step.id, step.name, ran_ms, ends_call=self._ends_call, input=given
+        )
+        return step, begun
 
     def told(self, step: RunningStep) -> None:
         """Note that the server knows of a step."""

@@ -281,7 +281,7 @@ class AsyncReplay:
             return await value if inspect.isawaitable(value) else value
 
         if self._progress is not None:
-            self._progress.begin(step)
+            self._progress.begin(step, wanted.given)
         task = asyncio.get_running_loop().create_task(call(), context=context)
         try:
             await asyncio.wait([task])

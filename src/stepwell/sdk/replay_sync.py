@@ -245,7 +245,7 @@ class SyncReplay:
         step = running(id, wanted, self._assignment)
         token = RUNNING.set(step)
         if self._progress is not None:
-            self._progress.begin(step)
+            self._progress.begin(step, wanted.given)
         try:
             value = body()
             if inspect.isawaitable(value):

@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwell.engine.core.model import BegunStep, LogLine
+from stepwell.engine.core.step_input import kept_input
 from stepwell.limits import (
+    LOG_BEGUN_INPUT_BYTES_MAX,
     LOG_BEGUN_PER_REQUEST_MAX,
     LOG_BODY_BYTES_MAX,
     LOG_LINE_BYTES_MAX,
@@ -87,6 +89,7 @@ def as_begun(begun: Begun, *, now: int) -> BegunStep:
         title=clean(begun.step)[:LOG_NAME_CHARS_MAX],
         started_at=now - max(0, min(begun.ran_ms, now)),
         ends_call=begun.ends_call,
+        input=kept_input(begun.input, bytes_max=LOG_BEGUN_INPUT_BYTES_MAX),
     )
 
 

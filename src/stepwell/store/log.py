@@ -22,7 +22,7 @@ from stepwell.store.rows import Row, begun_row, log_row, span_row
 T = TypeVar("T", LogLine, Span)
 
 _WARNING: Final = 30
-_NOT_BEGUN: Final[Row] = (None,) * 5
+_NOT_BEGUN: Final[Row] = (None,) * 6
 
 
 def write_log(request: LogRequest) -> Generator[Statement, Sequence[Row], Logged]:

@@ -191,7 +191,10 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
     steps = yield Text(_STEP_PAYLOAD, (id, attempts[0][0] if attempts else row_id))
     jobs = [read_job(row) for row in (yield Statement("job_load", [(id,)]))]
     job = next((job for job in jobs if _is_of(job, row_id)), None)
-    given = steps[0][6] if steps else input_of(job) if job is not None else None
+    begun = yield from load_begun(jobs)
+    if begun is not None and begun.result_id != row_id:
+        begun = None
+    given = steps[0][6] if steps else begun.input if begun else input_of(job) if job is not None else None
     if attempts:
         _, started_at, ended_at, error = attempts[0]
         own = [step for step in steps if step[5] == row_id]
@@ -202,10 +205,7 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
         return RowPayload((OpCode(op), memo, original), None, given, started_at, ended_at)
     if job is not None:
         return RowPayload(None, None, given, job.leased_at, None)
-    begun = yield from load_begun(jobs)
-    if begun is not None and row_id == begun.result_id:
-        return RowPayload(None, None, None, begun.started_at, None)
-    return None
+    return RowPayload(None, None, given, begun.started_at, None) if begun is not None else None
 
 
 def _is_of(job: Job, row_id: str) -> bool:

@@ -394,7 +394,7 @@ def read_line(row: Row) -> LogLine:
 
 
 def begun_row(begun: BegunStep) -> Row:
-    return (begun.attempt_id, begun.step_id, begun.title, begun.started_at, int(begun.ends_call))
+    return (begun.attempt_id, begun.step_id, begun.title, begun.started_at, int(begun.ends_call), begun.input)
 
 
 def read_begun(run_id: RunId, row: Row) -> BegunStep:
@@ -405,7 +405,8 @@ def read_begun(run_id: RunId, row: Row) -> BegunStep:
         title=row[2],
         started_at=row[3],
         ends_call=bool(row[4]),
-        position=row[5],
+        input=row[5],
+        position=row[6],
     )
 
 

@@ -125,6 +125,20 @@ async def test_a_slow_step_is_told_once_while_it_runs(sw: Stepwell, server: Serv
     ]
 
 
+async def test_what_a_step_was_given_is_told(sw: Stepwell, server: Server) -> None:
+    @sw.function("async", on="test/event")
+    async def _(step: Step) -> None:
+        await step.run("a", slow, 1, card={"n": "42"}, by=object())
+
+    def slow(*_: object, **__: object) -> None:
+        server.now += 1
+        server.hears(1)
+
+    await run_of(sw, ("async", False)).end()
+
+    assert server.begun[0].input == [1, {"card": {"n": "42"}, "by": "<builtins.object>"}]
+
+
 async def test_quick_steps_are_told_to_nobody(sw: Stepwell, server: Server, kind: tuple[str, bool]) -> None:
     def quick() -> None:
         server.now += SLOW_S * 0.9

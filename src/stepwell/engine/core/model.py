@@ -363,6 +363,8 @@ class BegunStep(msgspec.Struct, frozen=True):
     started_at: int
     ends_call: bool = False
     """The call ends with it; others report it, and go on."""
+    input: bytes | None = None
+    """What it was given; None where it is nothing, or more than is kept meanwhile."""
     position: int = 0
     """The place among the run's steps that it will have, unless another is done first. The store fills it in."""
 

@@ -30,12 +30,12 @@ def step_input(op: Op) -> bytes | None:
     code = op.code
     shown = _SHOWN.get(code) if code is not None else None
     if shown is None:
-        return _kept(op.option("input"))
+        return kept_input(op.option("input"))
     options = {name: value for name in shown if (value := op.option(name)) not in _NONE}
     named = _NAMED_BY.get(code) if code is not None else None
     if named is not None and op.name is not None:  # the protocol has it in either place
         options.setdefault(named, op.name)
-    return _kept(options)
+    return kept_input(options)
 
 
 def input_of(job: Job) -> bytes | None:
@@ -48,14 +48,15 @@ def input_of(job: Job) -> bytes | None:
         request = read_fetch(OpCode(job.op), job.payload)
     except FetchError:  # the step's error says so
         return None
-    return _kept(request.shown())
+    return kept_input(request.shown())
 
 
-def _kept(value: Json) -> bytes | None:
+def kept_input(value: Json, *, bytes_max: int = STEP_INPUT_KEPT_BYTES_MAX) -> bytes | None:
+    """Return what a step was given as JSON; None for nothing, and for more than is kept."""
     if value in _NONE:
         return None
     try:
         encoded = encode(value)
     except NotJson:
         return None
-    return encoded if len(encoded) <= STEP_INPUT_KEPT_BYTES_MAX else None
+    return encoded if len(encoded) <= bytes_max else None

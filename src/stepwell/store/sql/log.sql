@@ -21,13 +21,15 @@ where job.owner is not null
 
 -- name: log_count
 -- rows: run_id text, line_count bigint, line_bytes bigint, span_count bigint, span_bytes bigint,
---   begun_attempt_id text, begun_step_id text, begun_step text, begun_at bigint, begun_ends_call bigint
+--   begun_attempt_id text, begun_step_id text, begun_step text, begun_at bigint, begun_ends_call bigint,
+--   begun_input bytea
 -- Whatever comes is counted; by what comes back the writer knows how much of it is still to be kept.
 insert into log_tally (
-  run_id, line_count, span_count, byte_count, begun_attempt_id, begun_step_id, begun_step, begun_at, begun_ends_call
+  run_id, line_count, span_count, byte_count, begun_attempt_id, begun_step_id, begun_step, begun_at, begun_ends_call,
+  begun_input
 )
 select v.run_id, v.line_count, v.span_count, v.line_bytes + v.span_bytes,
-  v.begun_attempt_id, v.begun_step_id, v.begun_step, v.begun_at, v.begun_ends_call
+  v.begun_attempt_id, v.begun_step_id, v.begun_step, v.begun_at, v.begun_ends_call, v.begun_input
 from v
 where true
 on conflict (run_id) do update
@@ -41,7 +43,8 @@ set line_count = log_tally.line_count + excluded.line_count,
   begun_step_id = coalesce(excluded.begun_step_id, log_tally.begun_step_id),
   begun_step = coalesce(excluded.begun_step, log_tally.begun_step),
   begun_at = coalesce(excluded.begun_at, log_tally.begun_at),
-  begun_ends_call = coalesce(excluded.begun_ends_call, log_tally.begun_ends_call)
+  begun_ends_call = coalesce(excluded.begun_ends_call, log_tally.begun_ends_call),
+  begun_input = case when excluded.begun_attempt_id is null then log_tally.begun_input else excluded.begun_input end
 returning run_id, line_count, span_count
 
 -- name: log_insert
@@ -90,7 +93,7 @@ where run_id = :run_id
 
 -- name: begun_load
 -- The step that was said to run, while it isn't done. Served by the primary keys.
-select t.begun_attempt_id, t.begun_step_id, t.begun_step, t.begun_at, t.begun_ends_call,
+select t.begun_attempt_id, t.begun_step_id, t.begun_step, t.begun_at, t.begun_ends_call, t.begun_input,
   (select count(*) from step where step.run_id = t.run_id)
 from log_tally as t
 where t.run_id = :run_id

@@ -363,6 +363,7 @@ create table log_tally (
   begun_step text collate "C",
   begun_at bigint,
   begun_ends_call smallint check (begun_ends_call in (0, 1)),
+  begun_input bytea,
   check ((begun_attempt_id is null) = (begun_step_id is null)),
   check ((begun_attempt_id is null) = (begun_step is null)),
   check ((begun_attempt_id is null) = (begun_at is null)),

@@ -346,6 +346,7 @@ create table log_tally (
   begun_step text,
   begun_at integer,
   begun_ends_call integer check (begun_ends_call in (0, 1)),
+  begun_input blob,
   check ((begun_attempt_id is null) = (begun_step_id is null)),
   check ((begun_attempt_id is null) = (begun_step is null)),
   check ((begun_attempt_id is null) = (begun_at is null)),
