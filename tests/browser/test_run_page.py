@@ -71,7 +71,7 @@ def test_an_attempt_is_chosen_by_keys_and_stays_in_the_address(page: Page, faile
     page.goto(f"/runs/{failed}")
     tree = page.get_by_role("tree", name="Steps")
     tree.focus()
-    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
 
     details = page.get_by_role("complementary", name="Details")
