@@ -31,6 +31,7 @@ from stepwell.store.interface import Fenced, Store
 from stepwell.store.request import SampleRequest
 
 _REST_S: Final = 5.0
+_REST_S_MAX: Final = 60.0  # after a look that took very long, or that the database didn't answer
 _RESTS: Final = 50  # times as long as a look took: of a queue that takes long to count, this is a fiftieth of the work
 
 log = structlog.get_logger("stepwell.sampler")
@@ -77,7 +78,7 @@ class Sampler:
                 log.warning("sampler.refused", error=str(error), hint="charts of the backlog have a gap meanwhile")
             except Exception:
                 log.exception("sampler.broke")
-            rest_s = max(_REST_S, (self._clock.elapsed() - began_s) * _RESTS)
+            rest_s = min(_REST_S_MAX, max(_REST_S, (self._clock.elapsed() - began_s) * _RESTS))
 
     async def sample_once(self) -> None:
         """Write what was seen of a minute that has ended; look, if there may be something. Raises ``StoreError``.
