@@ -46,6 +46,14 @@ def test_the_list_counts_again_when_runs_end(desk: Server, new_page: NewPage) ->
     expect(spark).to_have_accessible_name(f"{before + 1} runs in 24 hours, 0 failed")
 
 
+def test_a_chart_without_anything_in_it_says_so(desk: Server, new_page: NewPage) -> None:
+    page = new_page(desk.url)
+    page.goto("/functions/desk-close-up")
+
+    expect(page.get_by_role("region", name="Time taken")).to_contain_text("No run has completed in this time.")
+    expect(page.get_by_role("region", name="Backlog over time")).to_contain_text("Nothing has waited for its turn.")
+
+
 def test_search_and_order_are_in_the_address(desk: Server, new_page: NewPage) -> None:
     page = new_page(desk.url)
     open_live(page, "/functions")

@@ -197,3 +197,15 @@ async def test_a_malformed_skip_is_refused(world: World, body: Any) -> None:
 
 async def test_time_is_never_skipped_in_production(production: World) -> None:
     await production.refused(404, "no_such_path", "POST", "/api/skip", json={"duration": "3d"})
+
+
+async def test_numbers_of_an_invocation_are_kept_as_they_were_given(either: World) -> None:
+    await either.register("f")
+    data = '{"id":12345678901234567890,"price":1.10'
+    answer = await either.client.post("/api/functions/f/invoke", content=f'{{"data": {data} }} }}')
+    assert answer.status_code == 200, answer.text
+
+    event = (await either.client.get(f"/api/events/{answer.json()['event_id']}")).text
+
+    assert data in event
+    assert '"fn_id":"f"' in event

@@ -278,10 +278,25 @@ def internal_event(
 
 
 def invoked_event(
-    data: Json, *, slug: str, id: str, environment: EnvironmentId, now: int, user: Json = None, v: str | None = None
+    data: Json,
+    *,
+    slug: str,
+    id: str,
+    environment: EnvironmentId,
+    now: int,
+    user: Json = None,
+    v: str | None = None,
+    original: bytes | None = None,
 ) -> Event:
-    """Make the event of a direct call (protocol 2.6). ``data`` is a JSON object. Raises ``NotJson``."""
-    tagged = {**data, events.RESERVED_KEY: {"fn_id": slug, "correlation_id": "", "expire": 0, "type": "api"}}
+    """Make the event of a direct call (protocol 2.6). ``data`` is a JSON object. Raises ``NotJson``.
+
+    ``original`` is the object as it came, where the canonical form has to round a number.
+    """
+    call = {"fn_id": slug, "correlation_id": "", "expire": 0, "type": "api"}
+    tagged = {**data, events.RESERVED_KEY: call}
+    if original is not None:
+        own = original.rstrip().removesuffix(b"}")
+        original = own + b',"%b":%b}' % (events.RESERVED_KEY.encode(), encode(call))
     return Event(
         id=EventId(id),
         environment=environment,
@@ -290,6 +305,7 @@ def invoked_event(
         ts=now,
         received_at=now,
         body=events.event_body(name=events.INVOKED, id=id, ts=now, data=encode(tagged), user=encode(user or {}), v=v),
+        original=original,
         is_internal=True,
     )
 

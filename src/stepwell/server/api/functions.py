@@ -176,15 +176,18 @@ async def invoke(context: Context, slug: str, what: Invocation) -> Run:
     """Start a function and return its run. Raises ``ApiError`` for an unknown function or unusable data."""
     engine = context.engine
     function = _registered(context, slug)
+    data, original = _object(what.data, "$.data")
+    user, _ = _object(what.user, "$.user")
     try:
         event = invoked_event(
-            _object(what.data, "$.data"),
+            data,
             slug=slug,
             id=engine.ids(),
             environment=engine.environment,
             now=engine.clock.now(),
-            user=_object(what.user, "$.user"),
+            user=user,
             v=what.v,
+            original=original,
         )
     except NotJson as error:
         raise ApiError(400, "invalid_body", str(error)) from None
@@ -209,10 +212,14 @@ async def _fields(context: Context, function: Function) -> dict[str, Any]:
     return _facts(function, await app_names(context), await schedules_by_function(context))
 
 
-def _object(raw: msgspec.Raw, path: str) -> dict[str, Json]:
-    """Decode a member that must be an object or null. Raises ``ApiError`` 400."""
+def _object(raw: msgspec.Raw, path: str) -> tuple[dict[str, Json], bytes | None]:
+    """Decode a member that must be an object or null; return it, and as it came where its canonical form is rounded.
+
+    Raises ``ApiError`` 400.
+    """
     try:
-        return msgspec.convert(canonical(bytes(raw)).value, dict[str, Json] | None) or {}
+        found = canonical(bytes(raw))
+        return msgspec.convert(found.value, dict[str, Json] | None) or {}, found.original
     except NotJson as error:
         raise ApiError(400, "invalid_body", str(error), path=path) from None
     except msgspec.ValidationError:

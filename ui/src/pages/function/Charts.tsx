@@ -7,7 +7,7 @@ import { Lines } from "~/parts/Lines";
 import { StackedBars } from "~/parts/StackedBars";
 import { took } from "../functions/numbers";
 import s from "./function.module.css";
-import { Backlog, Concurrency } from "./Work";
+import { Backlog, Concurrency, Quiet } from "./Work";
 
 const HEIGHT_PX = 120;
 
@@ -37,14 +37,18 @@ export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiErro
         </section>
         <section className={s.card} aria-label="Time taken">
           <h2>Time from start to end</h2>
-          <Lines
-            label="Time that completed runs took, p50 and p95"
-            times={drawn.times}
-            bucketMs={drawn.bucketMs}
-            lines={drawn.latency}
-            height={HEIGHT_PX}
-            format={took}
-          />
+          {data.buckets.some(({ p50_ms }) => p50_ms !== null) ? (
+            <Lines
+              label="Time that completed runs took, p50 and p95"
+              times={drawn.times}
+              bucketMs={drawn.bucketMs}
+              lines={drawn.latency}
+              height={HEIGHT_PX}
+              format={took}
+            />
+          ) : (
+            <Quiet height={HEIGHT_PX} words="No run has completed in this time." />
+          )}
         </section>
         <Backlog stats={data} times={drawn.times} bucketMs={drawn.bucketMs} height={HEIGHT_PX} />
         <Concurrency stats={data} times={drawn.times} bucketMs={drawn.bucketMs} height={HEIGHT_PX} />

@@ -19,7 +19,7 @@ export function Backlog({ stats: { buckets }, times, bucketMs, height }: Props) 
     <section className={s.card} aria-label="Backlog over time">
       <h2>Backlog</h2>
       {most === 0 ? (
-        <Quiet height={height} words="Nothing has waited for its turn." />
+        <Quiet hint={SELDOM} height={height} words="Nothing has waited for its turn." />
       ) : (
         <Lines
           label={`Calls that waited for their turn over time, ${most.toLocaleString()} at most`}
@@ -51,7 +51,7 @@ export function Concurrency({ stats: { buckets, limits }, times, bucketMs, heigh
     <section className={s.card} aria-label="Concurrency over time">
       <h2>Concurrency in use</h2>
       {most === 0 ? (
-        <Quiet height={height} words="Nothing was seen in progress." />
+        <Quiet hint={SELDOM} height={height} words="Nothing was seen in progress." />
       ) : (
         <Lines
           label={`Steps in progress over time, ${most.toLocaleString()} at most${said}`}
@@ -76,11 +76,12 @@ function markOf({ of, limit }: LimitUse): Mark {
   return { name: `limit: ${limit.toLocaleString()} ${limit === 1 ? of.replace(/s$/, "") : of}`, value: limit };
 }
 
-function Quiet({ height, words }: { height: number; words: string }) {
+/** In place of a chart that would be empty. */
+export function Quiet({ height, words, hint }: { height: number; words: string; hint?: string }) {
   return (
     <div className={s.quiet} style={{ minHeight: height }}>
       <p>{words}</p>
-      <p className={s.hint}>{SELDOM}</p>
+      {hint && <p className={s.hint}>{hint}</p>}
     </div>
   );
 }
