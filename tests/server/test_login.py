@@ -298,6 +298,23 @@ async def test_refused_attempts_ask_the_database_for_nothing(site: World, monkey
     assert reads == 0
 
 
+async def test_logging_out_of_no_session_writes_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(site)
+    written: list[Any] = []
+    submit = site.engine.store.submit
+
+    def noted(request: Any) -> Any:
+        written.append(request)
+        return submit(request)
+
+    monkeypatch.setattr(site.engine.store, "submit", noted)
+
+    answer = await site.client.delete("/api/session", headers={"Cookie": "stepwell=nope"})
+
+    assert answer.status_code == 200
+    assert written == []
+
+
 async def test_logging_in_often_is_no_attack(site: World) -> None:
     await set_up(site)
 

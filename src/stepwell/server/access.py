@@ -141,7 +141,9 @@ class Access:
         return result.verdict is Verdict.COMMITTED
 
     async def log_out(self, token: str) -> None:
-        """End a session."""
+        """End a session, if it is one: strangers make nobody write."""
+        if not await self.is_session(token):
+            return
         await self._store.submit(SessionEndRequest(_digest(token)))
         self._forget()
 
