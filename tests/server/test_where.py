@@ -135,6 +135,29 @@ async def test_a_search_that_takes_long_holds_nobody_up(either: World) -> None:
     assert longest_s < 0.2
 
 
+async def test_a_number_with_more_digits_than_json_holds_is_found(either: World) -> None:
+    await either.register("f")
+    run = await either.run("f", {"user": 1182736451827364512, "note": "1182736451827364512"})
+
+    for where in (
+        "data.user = 1182736451827364512",
+        "event.data.user == 1182736451827364512 && data.note = '1182736451827364512'",
+        "data.user = 1182736451827364600",
+    ):
+        assert await found(either, where) == [run["id"]]
+        assert await found(either, where, "/api/events") == [run["event_id"]]
+
+
+@pytest.mark.parametrize("text", ['"' + '\\"' * 30_000, "'" * 60_001, "=" * 60_000, "data." * 12_000, "9" * 60_000])
+def test_nonsense_is_refused_at_once(text: str) -> None:
+    began = time.process_time()
+
+    with pytest.raises(ApiError):
+        read_where(text, RUN_NAMES)
+
+    assert time.process_time() - began < 0.5
+
+
 def test_reading_a_condition_does_not_take_long_whatever_is_in_it() -> None:
     loop = "X.all(x, X.all(y, X.all(z, X.all(w, x > 0))))".replace("X", "[1,2,3,4,5,6,7,8,9]")
     constant = " && ".join([loop] * 70)

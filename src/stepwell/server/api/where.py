@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from stepwell.engine.core.expression import NO_VALUE, Expression, compile_once
 from stepwell.engine.core.expression_parts import path_of, paths, reads_now
 from stepwell.engine.core.expression_tree import Call, Macro, walk
+from stepwell.engine.core.expression_values import INT64_MAX
 from stepwell.engine.core.model import RunStatus
 from stepwell.errors import ExpressionError
 from stepwell.limits import NEEDLE_BYTES_MAX
@@ -28,10 +29,11 @@ EVENT_NAMES: Final = ("event",)
 
 _ERROR: Final = re.compile(r"error\s*:\s*(\S.*)\Z", re.DOTALL)
 _QUOTED: Final = re.compile(r"""(["'])((?:(?!\1)[^\\])*)\1\Z""", re.DOTALL)
+# One that isn't closed goes to the end: so no text is gone through again and again.
+_STRING: Final = r"""("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)"""
 # A string, or what is written differently in CEL: one "=", and "data" without "event".
-_SHORT: Final = re.compile(
-    r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?<![=!<>])=(?!=)|(?<![\w.])data(?=[.\[])""", re.ASCII
-)
+_SHORT: Final = re.compile(_STRING + r"|(?<![=!<>])=(?!=)|(?<![\w.])data(?=[.\[])", re.ASCII)
+_LARGE: Final = re.compile(_STRING + r"|(?<![\w.])[0-9]{16,19}(?![\w.])", re.ASCII)
 
 
 class Where(NamedTuple):
@@ -74,6 +76,7 @@ def _compile(text: str, names: tuple[str, ...]) -> Expression:
     if plain is not None and "error" in names:
         sought = encode(plain[plain.lastindex or 0].lower()).decode()
         return compile_once(f"lowercase(error).contains({sought})", names)
+    text = _LARGE.sub(lambda found: found[1] or _rounded(found[0]), text)
     try:
         return compile_once(text, names)
     except ExpressionError:
@@ -81,6 +84,12 @@ def _compile(text: str, names: tuple[str, ...]) -> Expression:
         if longer == text:
             raise
         return compile_once(longer, names)
+
+
+def _rounded(number: str) -> str:
+    """Return a large number as it is stored: JSON's numbers have 53 bits, and an id may have had more when it was sent."""
+    stored = encode(int(number)).decode()
+    return stored if stored.isdecimal() and int(stored) <= INT64_MAX else number
 
 
 def _allows(term: Expression, status: RunStatus) -> bool:
