@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import pytest
 
-from stepwell.engine.core.model import LogLine
-from stepwell.protocol.ids import LogId, ReplicaId, RunId
+from stepwell.engine.core.model import LogLine, Reply
+from stepwell.engine.transport import OutgoingCall
+from stepwell.protocol.ids import LogId, ReplicaId, RunId, step_hash
 from stepwell.server.live.changes import Told, read_topics
 from stepwell.server.live.hub import Page
 from stepwell.store.postgres import PostgresStore
 from tests.postgres import Postgres
-from tests.server.world import World, ops, running, sleep
+from tests.server.test_live_steps import call_id
+from tests.server.world import World, ops, result, running, sleep
 from tests.store.database import migrated
 
 WAIT_S = 10.0
@@ -115,3 +117,28 @@ async def test_a_page_hears_the_lines_that_another_replica_stored(pair: Pair) ->
             while not lines:
                 lines = (await changes(each)).lines
             assert [(line.run_id, line.message) for line in lines] == [(run_id, message)]
+
+
+async def test_a_page_hears_that_a_step_has_begun_of_which_another_replica_was_told(pair: Pair) -> None:
+    calls: asyncio.Queue[OutgoingCall] = asyncio.Queue()
+    gate = asyncio.Event()
+
+    async def held(call: OutgoingCall) -> Reply:
+        calls.put_nowait(call)
+        await gate.wait()
+        return result(1)
+
+    await pair.there.register("f")
+    pair.here.apps.answers["f"] = pair.there.apps.answers["f"] = held
+    run_id = (await pair.there.send("f.go"))["runs"][0]["id"]
+    call = await asyncio.wait_for(calls.get(), WAIT_S)
+    page = await opened(pair, f"run:{run_id}")
+
+    begun = {"run_id": run_id, "attempt_id": call_id(call), "step_id": step_hash("pay"), "step": "pay", "ran_ms": 1}
+    await pair.there.post("/v1/runs/logs", {"lines": [], "begun": [begun]})
+
+    while run_id not in (await changes(page)).runs:
+        pass
+    rows = (await pair.here.get(f"/api/runs/{run_id}/timeline"))["rows"]
+    assert [(row["title"], row["status"]) for row in rows] == [(None, "running"), ("pay", "running")]
+    gate.set()
