@@ -36,7 +36,7 @@ from stepwell.errors import ExpressionError
 from stepwell.limits import LINE_COUNTED_MAX, SLEEP_MS_MAX
 from stepwell.protocol.canonical import Json
 from stepwell.protocol.duration import duration_text, rough_text, time_text
-from stepwell.protocol.ids import FunctionId, ReplicaId, RunId
+from stepwell.protocol.ids import DISCOVER, FunctionId, ReplicaId, RunId
 from stepwell.protocol.ops import OpCode
 
 _VALUE_CHARS_MAX: Final = 80
@@ -425,7 +425,7 @@ def _not_due(job: Job, standing: Standing, around: Surroundings, now: int) -> Re
 
 def _failure(job: Job, standing: Standing) -> Attempt | None:
     """Return what a job is tried again after: a failure of its step, or of one that its call to the function worked on."""
-    if not job.step_id:
+    if job.step_id == DISCOVER:
         for attempt in standing.failures:
             if attempt.retry_at == job.due_at:
                 return attempt

@@ -36,7 +36,7 @@ from stepwell.engine.core.standing import (
     why_waiting,
 )
 from stepwell.limits import LINE_COUNTED_MAX, SLEEP_MS_MAX
-from stepwell.protocol.ids import AttemptId, FunctionId, JobId, ReplicaId, RunId, StepId
+from stepwell.protocol.ids import DISCOVER, AttemptId, FunctionId, JobId, ReplicaId, RunId, StepId
 from stepwell.protocol.sync import ConcurrencyConfig, SingletonConfig, ThrottleConfig
 from tests.unit.engine.making import DEV, T0, event_of, function_of, ulid
 
@@ -169,8 +169,8 @@ def test_a_call_that_is_made_again_for_a_step_names_that() -> None:
     def failed(step: str, retry_at: int, error: bytes) -> Attempt:
         return Attempt(RUN.id, AttemptId(step), step, step, 0, T0, T0, Outcome.ERROR, error, retry_at)
 
-    failures = [failed("", T0, b'{"name":"X"}'), failed("pay", HOUR, b'{"name":"Declined","message":"no money"}')]
-    retry = job(kind=JobKind.DISCOVER, step_id="", title="", attempt=1, due_at=HOUR)
+    failures = [failed(DISCOVER, T0, b'{"name":"X"}'), failed("pay", HOUR, b'{"name":"Declined","message":"no money"}')]
+    retry = job(kind=JobKind.DISCOVER, step_id=DISCOVER, title="", attempt=1, due_at=HOUR)
 
     [reason] = reasons(standing(retry, failures=failures), around(), now=T0)
 
