@@ -75,10 +75,10 @@ async def test_what_waits_and_what_is_in_progress_is_shown_over_time(either: Wor
         await either.ended(id)
 
     unwritten = (await either.get("/api/functions/f/stats"))["buckets"]
-    await either.post("/api/skip", {"duration": "45m"})
+    await either.post("/api/skip", {"duration": "40m"})
     await either.engine.sampler.sample_once()
     written = (await either.get("/api/functions/f/stats"))["buckets"]
-    await either.post("/api/skip", {"duration": "45m"})
+    await either.post("/api/skip", {"duration": "40m"})
     await either.engine.sampler.sample_once()
     an_hour_ago = (await either.get("/api/functions/f/stats", hours=2, buckets=4))["buckets"]
     narrow = (await either.get("/api/functions/f/stats", hours=2, buckets=480))["buckets"]
