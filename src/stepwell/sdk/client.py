@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import os
 import secrets
 import threading
 import time
@@ -80,6 +81,18 @@ class Incoming(msgspec.Struct, frozen=True):
         return str(text)[:MESSAGE_CHARS_MAX]
 
 
+_CLIENTS: Final[weakref.WeakSet[Client]] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for client in list(_CLIENTS):
+        client._begin_sync()  # pyright: ignore[reportPrivateUsage] - this module's own
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_forked)
+
+
 class Client:
     """Requests to one server. Connections are kept; ``close`` and ``aclose`` drop them."""
 
@@ -96,14 +109,23 @@ class Client:
         self._transport = transport
         self._now_ms = now_ms
         self._backoff_s = backoff_s
-        self._lock = threading.Lock()
-        self._sync: httpx2.Client | None = None
+        self._begin_sync()
         # A connection belongs to the loop that made it.
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
-        self._fast_sync: SyncConnections | None = None
         self._fast: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnections] = weakref.WeakKeyDictionary()
+
+        _CLIENTS.add(self)
+
+    def _begin_sync(self) -> None:
+        """Begin without connections for sync code: in a process that was forked they are another's.
+
+        Those of async code belong to its loops, which a fork doesn't take along.
+        """
+        self._lock = threading.Lock()
+        self._sync: httpx2.Client | None = None
+        self._fast_sync: SyncConnections | None = None
 
     async def send(self, events: list[Event]) -> list[str]:
         """Send events and return their ids.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import http.server
+import os
+import signal
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 import msgspec
@@ -233,3 +237,46 @@ async def test_sending_between_steps_is_warned_about_and_in_steps_is_not(caplog:
         f"function acme-{name} sends an event between its steps, so again at each call: use step.send"
         for name in ("async", "sync")
     ]
+
+
+class Counting(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    callers: ClassVar[list[tuple[str, int]]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.callers.append(self.client_address)
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_forked_process_has_connections_of_its_own() -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Counting.callers = []
+    client = Client(new_app(url=f"http://127.0.0.1:{server.server_port}").settings)
+    [request] = client.api_requests("POST", "/v1/x", body=b"{}")
+    try:
+        for fetch in (client.fetch_fast_sync, client.fetch_sync):
+            assert fetch(request).status == 200
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            ends = [client.fetch_fast_sync(request).status, client.fetch_sync(request).status]
+            os._exit(0 if ends == [200, 200] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        for fetch in (client.fetch_fast_sync, client.fetch_sync):
+            assert fetch(request).status == 200
+    finally:
+        client.close()
+        server.shutdown()
+        server.server_close()
+
+    before, child, after = Counting.callers[:2], Counting.callers[2:4], Counting.callers[4:]
+    assert before == after
+    assert not set(before) & set(child)
