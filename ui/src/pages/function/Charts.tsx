@@ -27,13 +27,17 @@ export function Charts({ stats }: { stats: UseQueryResult<FunctionStats, ApiErro
       <div className={s.charts}>
         <section className={s.card} aria-label="Runs by status">
           <h2>Ended runs</h2>
-          <StackedBars
-            label="Ended runs by status over time"
-            times={drawn.times}
-            bucketMs={drawn.bucketMs}
-            layers={drawn.runs}
-            height={HEIGHT_PX}
-          />
+          {drawn.runs.some(({ values }) => values.some((value) => value > 0)) ? (
+            <StackedBars
+              label="Ended runs by status over time"
+              times={drawn.times}
+              bucketMs={drawn.bucketMs}
+              layers={drawn.runs}
+              height={HEIGHT_PX}
+            />
+          ) : (
+            <Quiet height={HEIGHT_PX} words="No run has ended in this time." />
+          )}
         </section>
         <section className={s.card} aria-label="Time taken">
           <h2>Time from start to end</h2>
