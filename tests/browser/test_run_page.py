@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from stepwell.engine.core.trace import call_span, trace_id
 from tests.browser.conftest import NewPage, assert_accessible, assert_fits
@@ -89,6 +89,28 @@ def test_an_attempt_is_chosen_by_keys_and_stays_in_the_address(page: Page, faile
     assert_accessible(page)
     page.keyboard.press("Escape")
     expect(details.get_by_role("heading", name="Run", exact=True)).to_be_visible()
+
+
+def test_in_production_a_run_is_not_done_again_by_one_key(page: Page, failed: str) -> None:
+    page.route("**/api/session", in_production)
+    page.goto(f"/runs/{failed}")
+    expect(row(page, "charge-card")).to_be_visible()
+
+    page.keyboard.press("r")
+
+    question = page.get_by_role("dialog", name="Run it again?")
+    expect(question.get_by_role("button", name="Rerun")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(question).to_have_count(0)
+    expect(page).to_have_url(re.compile(failed))
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    expect(page).not_to_have_url(re.compile(failed))
+
+
+def in_production(route: Route) -> None:
+    """Let a page take its server for one in production."""
+    route.fulfill(json={**route.fetch().json(), "mode": "start"})
 
 
 def test_steps_are_folded_found_and_left_out(page: Page, failed: str) -> None:

@@ -59,7 +59,7 @@ export function Confirm({ verb, isBusy, isDangerous = false, onConfirm, onClose,
       actions={
         <>
           <Button onClick={onClose}>Back</Button>
-          <Button look={isDangerous ? "danger" : "primary"} isBusy={isBusy} onClick={onConfirm}>
+          <Button look={isDangerous ? "danger" : "primary"} isBusy={isBusy} onClick={onConfirm} autoFocus>
             {verb}
           </Button>
         </>

@@ -124,6 +124,7 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
     plot.current?.setData([times.map((at) => at / 1_000), ...stacked(layers).reverse()]);
   }, [times, layers, names, height, theme, canChoose]);
 
+  const most = Math.max(0, ...(stacked(layers).at(-1) ?? []));
   const hoveredAt = hovered === null ? undefined : times[hovered];
   return (
     <figure className={s.chart}>
@@ -135,6 +136,11 @@ export function StackedBars({ label, times, bucketMs, layers, height, onRange }:
         aria-label={label}
         style={{ height }}
       />
+      {most > 0 && (
+        <span className={s.most} aria-hidden>
+          {most.toLocaleString("en")}
+        </span>
+      )}
       {hovered !== null && hoveredAt !== undefined && (
         <ChartTip
           at={(hovered + 0.5) / times.length}

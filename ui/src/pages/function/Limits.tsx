@@ -1,9 +1,15 @@
 import type { FunctionStats, LimitUse } from "~/api/api.gen";
+import { percent, short } from "../functions/numbers";
 import s from "./function.module.css";
 
-/** What waits, what is in progress, and how much of each concurrency limit is in use. */
-export function Limits({ stats }: { stats: FunctionStats | undefined }) {
+type Props = { stats: FunctionStats | undefined; span: string };
+
+/** What waits, what is in progress, how runs ended in the time shown, and how much of each concurrency limit is in use. */
+export function Limits({ stats, span }: Props) {
   if (!stats) return null;
+  const sum = (status: "completed" | "failed") =>
+    stats.buckets.reduce((total, bucket) => total + (bucket[status] ?? 0), 0);
+  const [completed, failed] = [sum("completed"), sum("failed")];
   return (
     <section className={s.now} aria-label="Now">
       <dl className={s.counts}>
@@ -14,6 +20,16 @@ export function Limits({ stats }: { stats: FunctionStats | undefined }) {
         <div>
           <dt>Running</dt>
           <dd>{stats.running.toLocaleString()}</dd>
+        </div>
+        <div>
+          <dt>Completed, {span}</dt>
+          <dd>{short(completed)}</dd>
+        </div>
+        <div>
+          <dt>Failed, {span}</dt>
+          <dd className={failed > 0 ? s.bad : undefined}>
+            {short(failed)} {failed > 0 && <small>{percent(failed / (completed + failed))}</small>}
+          </dd>
         </div>
       </dl>
       {stats.limits.length > 0 && (

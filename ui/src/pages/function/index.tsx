@@ -79,6 +79,7 @@ export function FunctionPage() {
       actions={<Actions fn={fn.data} invoke={() => setDialog("invoke")} pause={() => setDialog("pause")} />}
     >
       <div className={s.page}>
+        <Limits stats={stats.data} span={spanText(hours)} />
         <fieldset className={s.spans}>
           <legend className="visually-hidden">Time</legend>
           {SPANS.map((span) => (
@@ -90,12 +91,11 @@ export function FunctionPage() {
                 navigate({ search: span === 24 ? {} : { hours: span }, replace: true, resetScroll: false })
               }
             >
-              {span === 168 ? "7 d" : `${span} h`}
+              {spanText(span)}
             </button>
           ))}
         </fieldset>
         <Charts stats={stats} />
-        <Limits stats={stats.data} />
         <div className={s.columns}>
           <Failures query={failures} />
           <RecentRuns slug={slug} query={runs} />
@@ -106,4 +106,8 @@ export function FunctionPage() {
       {dialog === "pause" && <PauseDialog fn={fn.data} close={() => setDialog(null)} />}
     </Page>
   );
+}
+
+function spanText(hours: number): string {
+  return hours === 168 ? "7 d" : `${hours} h`;
 }

@@ -25,7 +25,9 @@ type Props = { run: RunPageView; rows: TimelineRow[]; hasChanged: () => void };
 /** What one can do with a run. */
 export function Actions({ run, rows, hasChanged }: Props) {
   const navigate = useNavigate();
+  const session = useSession();
   const [asks, setAsks] = useState(false);
+  const [asksAgain, setAsksAgain] = useState(false);
   const cancel = useMutation<unknown, ApiError>({
     mutationFn: () => api("POST /api/runs/{id}/cancel", { path: { id: run.id } }),
     onSuccess: () => toast("Run cancelled"),
@@ -42,15 +44,18 @@ export function Actions({ run, rows, hasChanged }: Props) {
       void navigate({ to: "/runs/$id", params: { id } });
     },
     onError: (error) => toast("Not run again", { detail: error.message, isFailure: true }),
+    onSettled: () => setAsksAgain(false),
   });
+  // One key away from charging somebody twice: only where nothing is at stake it is done at once.
+  const again = () => (session?.mode === "dev" ? !rerun.isPending && rerun.mutate() : setAsksAgain(true));
   const canCancel = run.ended_at === null;
   const [isMenuOpen, setMenuOpen] = useState(false);
   useKeys(
     {
       ...(canCancel && { c: { does: "Cancel", act: () => setAsks(true) } }),
-      r: { does: "Rerun", act: () => !rerun.isPending && rerun.mutate() },
+      r: { does: "Rerun", act: again },
     },
-    !asks && !isMenuOpen,
+    !asks && !asksAgain && !isMenuOpen,
   );
   return (
     <>
@@ -59,7 +64,7 @@ export function Actions({ run, rows, hasChanged }: Props) {
           Cancel
         </Button>
       )}
-      <Button hotkey="r" onClick={() => rerun.mutate()} isBusy={rerun.isPending}>
+      <Button hotkey="r" onClick={again} isBusy={rerun.isPending}>
         Rerun
       </Button>
       <CopyAs run={run} rows={rows} isOpen={isMenuOpen} onOpen={setMenuOpen} />
@@ -74,6 +79,16 @@ export function Actions({ run, rows, hasChanged }: Props) {
       >
         What its steps have done stays done. A call under way may finish, but nothing comes of it. This can’t be taken
         back.
+      </Confirm>
+      <Confirm
+        isOpen={asksAgain}
+        title="Run it again?"
+        verb="Rerun"
+        onConfirm={() => rerun.mutate()}
+        onClose={() => setAsksAgain(false)}
+        isBusy={rerun.isPending}
+      >
+        A new run begins, with the same event and the function as it is now. Its steps do again what they did.
       </Confirm>
     </>
   );

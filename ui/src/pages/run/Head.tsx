@@ -66,7 +66,7 @@ export function Facts({ run, frame }: { run: RunPageView; frame: Frame }) {
         </Fact>
       )}
       {run.original_run_id && (
-        <Fact name="Does again">
+        <Fact name="Rerun of">
           <Link to="/runs/$id" params={{ id: run.original_run_id }}>
             {run.original_run_id}
           </Link>

@@ -85,7 +85,11 @@ export function RowPane({ runId, group, item, span, lines, maxAttempts, frame, t
   ) : (
     <Facts group={group} item={item} maxAttempts={maxAttempts} frame={frame} />
   );
-  tabs.push({ id: "facts", name: "Facts", content: facts });
+  // Of what waits or sleeps, when it goes on is asked first; what it was given comes later, and would take its place.
+  const isAwaited = row.ended_at === null && row.op !== null && row.op !== "step.run";
+  const factsTab: PaneTab = { id: "facts", name: "Facts", content: facts };
+  if (isAwaited) tabs.unshift(factsTab);
+  else tabs.push(factsTab);
   if (lines.length > 0) tabs.push({ id: "logs", name: `Logs ${lines.length}`, content: <Lines lines={lines} /> });
   const head = (
     <>
