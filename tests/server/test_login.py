@@ -389,6 +389,17 @@ async def test_a_token_is_shown_once_and_opens_the_api_until_it_is_revoked(site:
     assert await status(site, **auth) == 401
 
 
+async def test_no_cache_keeps_what_is_behind_the_login(production: World) -> None:
+    kept = [
+        await production.client.get("/api/runs"),
+        await production.client.get("/api/session"),
+        await production.client.post("/api/tokens", json={"name": "ci"}),
+        await production.client.get("/api/nope"),
+    ]
+
+    assert {answer.headers["cache-control"] for answer in kept} == {"no-store"}
+
+
 async def test_a_token_is_noted_as_used_once_an_hour(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made = await make_token(site)
     auth = {"Authorization": f"Bearer {made['token']}"}

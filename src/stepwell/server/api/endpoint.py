@@ -118,6 +118,8 @@ class _Path:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         response = await self._answer(request)
+        # What is behind a login is for whoever asked, not for a proxy on the way, nor for the next one at the browser.
+        response.headers.setdefault("Cache-Control", "no-store")
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
