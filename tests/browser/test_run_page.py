@@ -210,7 +210,9 @@ def test_a_wait_says_what_for(page: Page, server: Server) -> None:
 
     expect(page.get_by_role("region", name="Why")).to_contain_text("invoice.paid")
     row(page, "payment").click()
-    expect(page.get_by_role("complementary", name="Details")).to_contain_text("async.data.id == 7")
+    details = page.get_by_role("complementary", name="Details")
+    details.get_by_role("tab", name="Facts").click()
+    expect(details).to_contain_text("async.data.id == 7")
     server.api("/events", method="POST", json=[{"name": "invoice.paid", "data": {"id": 7}}])
     expect(page.get_by_role("main")).to_contain_text("completed")
 
