@@ -140,6 +140,7 @@ def test_limits_are_what_the_reference_says() -> None:
     for phrase in (
         f"{limits.EVENT_BYTES_MAX // limits.MIB} MiB; a name of {limits.EVENT_NAME_CHARS_MAX} characters",
         f"an id of {limits.EVENT_ID_CHARS_MAX}",
+        f"{limits.REQUEST_HEAD_BYTES_MAX // limits.KIB} KiB of address and headers, within {limits.REQUEST_HEAD_S:g} s",
         f"{limits.EVENTS_PER_REQUEST_MAX:,} events, {limits.INGEST_BODY_BYTES_MAX // limits.MIB} MiB",
         f"nesting of JSON | {limits.JSON_DEPTH_MAX}",
         f"{limits.FUNCTIONS_PER_APP_MAX:,} functions; {limits.TRIGGERS_PER_FUNCTION_MAX} triggers",
