@@ -92,6 +92,10 @@ def page(new_page: NewPage, server: Server) -> Page:
 
 def assert_accessible(page: Page) -> None:
     """Have axe look at a page: it must find nothing serious."""
+    # A colour that is on its way to another may be too faint for a moment.
+    page.evaluate(
+        "Promise.allSettled(document.getAnimations().filter(one => one instanceof CSSTransition).map(one => one.finished))"
+    )
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     serious = [
