@@ -49,18 +49,22 @@ def test_what_one_reads_stays_where_it_is(desk: Server, new_page: NewPage) -> No
 
     expect(lines.get_by_text("hello Radia")).not_to_be_in_viewport()
     assert lines.evaluate("node => node.scrollTop") == top
-    page.keyboard.press("f")
+    page.keyboard.press("n")
     expect(page.get_by_role("link", name="hello Radia")).to_be_in_viewport()
 
 
 def test_filters_are_in_the_address_and_hold_for_new_lines(desk: Server, new_page: NewPage) -> None:
     page = new_page(desk.url)
     open_live(page, "/logs")
-    page.get_by_role("combobox", name="Level").select_option("warning")
-    page.get_by_role("combobox", name="Function").select_option("desk-greet")
+    page.keyboard.press("l")
+    page.get_by_role("menuitemradio", name="warning and up").click()
+    page.get_by_role("button", name="Function").click()
+    page.get_by_role("menuitemradio", name="Greet a guest").click()
+    page.keyboard.press("t")
+    page.get_by_role("dialog", name="Time range").get_by_role("button", name="Last hour").click()
     page.keyboard.press("/")
     page.keyboard.type("BELL")
-    expect(page).to_have_url(re.compile("level=warning.*fn=desk-greet.*q=BELL"))
+    expect(page).to_have_url(re.compile("level=warning.*fn=desk-greet.*range=1h.*q=BELL"))
 
     page.reload()
 

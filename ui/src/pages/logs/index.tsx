@@ -35,7 +35,7 @@ export function LogsPage() {
     else lines.current?.toEnd();
   };
   useKeys({
-    f: { does: "Follow, or stop", act: () => (isFollowing ? follow(false) : toNewest()) },
+    n: { does: "Follow, or stop", act: () => (isFollowing ? follow(false) : toNewest()) },
     end: { does: "To the newest line", act: toNewest },
   });
   const functions = useQuery(read("GET /api/functions", {})).data?.items;
@@ -47,7 +47,7 @@ export function LogsPage() {
       title="Logs"
       actions={
         isLive && (
-          <Button aria-pressed={isFollowing} onClick={() => (isFollowing ? follow(false) : toNewest())} hotkey="f">
+          <Button aria-pressed={isFollowing} onClick={() => (isFollowing ? follow(false) : toNewest())} hotkey="n">
             <i className={s.dot} data-on={isFollowing} aria-hidden />
             {isFollowing ? "Following" : "Follow"}
           </Button>
@@ -59,7 +59,7 @@ export function LogsPage() {
           <TextFilter text={search.q ?? ""} change={(q) => change({ q: q || undefined })} />
         </>
       }
-      bar={<Filters search={search} change={change} />}
+      bar={<Filters search={search} functions={functions} change={change} />}
       isFilled
     >
       {state === "loading" ? (

@@ -64,8 +64,8 @@ test("lines that come in are judged as the server judges", () => {
 });
 
 test("an address with nonsense is the plain page", () => {
-  expect(checkLogsSearch({ level: "loud", span: "3y", from: "soon", q: {}, replayed: 1 })).toEqual({});
-  expect(checkLogsSearch({ q: 42, from: "2026-01-01T00:00:00Z", span: "1h" })).toEqual({
+  expect(checkLogsSearch({ level: "loud", range: "3y", from: "soon", replayed: 1 })).toEqual({});
+  expect(checkLogsSearch({ q: 42, from: "2026-01-01T00:00:00Z", range: "1h" })).toEqual({
     q: "42",
     from: "2026-01-01T00:00:00.000Z",
   });

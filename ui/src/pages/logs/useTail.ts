@@ -1,12 +1,12 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { ApiError, api } from "~/api/client";
 import { type LogLine, useLive } from "~/api/live";
-import type { LogsSearch, Span } from "./search";
+import { bounds } from "~/lists/range";
+import type { LogsSearch } from "./search";
 import { EMPTY, isWanted, type Tail, withNew, withOlder } from "./tail";
 
 const PAGE_LINES = 200;
 const AFTER_ALL_IDS = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";
-const SPAN_MS: Record<Span, number> = { "15m": 15 * 60_000, "1h": 3_600_000, "24h": 86_400_000 };
 
 export interface Loaded {
   tail: Tail;
@@ -81,8 +81,7 @@ async function fetchPage(search: LogsSearch, before: string | null, signal: Abor
       level: search.level,
       text: search.q,
       replayed: search.replayed,
-      from: search.span ? new Date(Date.now() - SPAN_MS[search.span]).toISOString() : search.from,
-      until: search.until,
+      ...bounds(search, Date.now()),
       before: before ?? (search.run ? AFTER_ALL_IDS : undefined), // of one run, too, the newest come first
       limit: PAGE_LINES,
     },
