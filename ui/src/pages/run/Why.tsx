@@ -75,7 +75,7 @@ function Reason({ reason, summary, now }: { reason: ReasonView; summary: string;
 /** The time by the server's clock, which may have been put forward: each second. */
 function useServerNow({ now }: Explanation): number {
   const aheadMs = useMemo(() => Date.parse(now) - Date.now(), [now]);
-  return useNow() + aheadMs;
+  return Math.max(Date.parse(now), useNow() + aheadMs);
 }
 
 function blockersOf({ run, limit }: ReasonView): { id: string; words: string }[] {
