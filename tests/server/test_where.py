@@ -111,6 +111,22 @@ async def test_a_search_stops_when_its_time_is_up_and_goes_on_from_there(
     assert seen[0] == []
 
 
+@pytest.mark.parametrize("path", ["/api/runs", "/api/events"])
+async def test_the_clock_is_looked_at_between_few_rows(
+    either: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await either.register("f")
+    for number in range(6):
+        await either.run("f", {"n": number})
+    monkeypatch.setattr("stepwell.server.api.search.WHERE_SEARCH_MS", -1)
+    monkeypatch.setattr("stepwell.server.api.search.WHERE_SCANNED_MAX", 3)
+
+    page = await either.get(path, where="data.n = 0")
+
+    assert page["items"] == []
+    assert page["searched_until"] is not None
+
+
 async def test_a_search_that_takes_long_holds_nobody_up(either: World) -> None:
     await either.register("f")
     for number in range(30):

@@ -27,11 +27,7 @@ async def search_runs(context: Context, which: RunFilter, where: Where, apps: Ma
         return FoundRuns([], {}, None)
     insight, now = context.engine.store.insight, context.engine.clock.now()
     is_any = len(statuses) == len(RunStatus)
-    among = which._replace(
-        statuses=frozenset[RunStatus]() if is_any else statuses,
-        needles=where.needles,
-        limit=max(WHERE_ROWS_MAX, which.limit),
-    )
+    among = _among(which, where)._replace(statuses=frozenset[RunStatus]() if is_any else statuses)
     names: dict[EventId, str] = {}
 
     async def ask(before: str | None) -> _Asked[Run]:
