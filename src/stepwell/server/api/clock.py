@@ -43,7 +43,8 @@ async def skip_sleep(call: Call[Nothing, Nothing]) -> RunView:
     if not context.settings.is_dev:
         raise ApiError(403, "dev_only", "sleeps can be skipped on a dev server only: here they mean what they say")
     await find_run(context, id)
-    if not await context.engine.skip_sleep(RunId(id), JobId(call.path["job_id"])):
+    job_id = call.path["job_id"]
+    if "\0" in job_id or not await context.engine.skip_sleep(RunId(id), JobId(job_id)):
         raise ApiError(409, "not_sleeping", "there is no such sleep any more: it is over, or it never was one")
     return await run_view(context, id)
 

@@ -128,7 +128,6 @@ class _Path:
         if endpoint is None:
             return self._no_such(request)
         try:
-            _check_path(request)
             raw = await read_body(request, endpoint.body_bytes_max)
             call: Call[Any, Any] = Call(
                 context=self._context,
@@ -165,12 +164,6 @@ class _Path:
         )
         response.headers["Allow"] = allowed
         return response
-
-
-def _check_path(request: Request) -> None:
-    for name, value in request.path_params.items():
-        if "\0" in value:
-            raise ApiError(404, "no_such_path", f"the {name} in the path has the character U+0000, which none has")
 
 
 def _decode_query(request: Request, shape: type[Q]) -> Q:

@@ -329,7 +329,7 @@ async def show_row(call: Call[Nothing, Nothing]) -> RowView:
     """Show one row of a run's timeline with its payloads."""
     context, row_id = call.context, call.path["row"]
     run = await known_run(context, call.path["id"])
-    row = await context.engine.store.insight.load_row(run.id, row_id)
+    row = await context.engine.store.insight.load_row(run.id, row_id) if "\0" not in row_id else None
     if row is None:
         raise ApiError(404, "row_not_found", f"the run {run.id} has no row {row_id[:100]!r}", path="$.row")
     output, error = payloads(row, run)
