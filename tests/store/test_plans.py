@@ -12,8 +12,8 @@ import pytest
 from stepwell.engine.core.model import RunStatus
 from stepwell.protocol.ids import EnvironmentId, EventId, FunctionId, RunId
 from stepwell.store.counts import count_runs
-from stepwell.store.found import RunFilter
-from stepwell.store.lists import list_runs
+from stepwell.store.found import EventFilter, RunFilter
+from stepwell.store.lists import find_events, list_runs
 from stepwell.store.migrate import migrate
 from stepwell.store.query import load_queries
 from stepwell.store.read import Reading, find_run
@@ -172,6 +172,22 @@ def test_a_first_call_in_progress_is_found_by_an_index(
 
     assert lines
     assert all(lookup in line for line in lines), lines
+
+
+def test_what_the_events_of_a_page_wait_in_is_looked_up(db: sqlite3.Connection) -> None:
+    """By the few events of the page, whatever waits beside them."""
+    row = "('{0}', 'dev', 'e', '{0}', 1, 1, 0, x'7b7d')".format("0" * 26)
+    db.execute(f"insert into event (id, environment, name, event_id, ts, received_at, is_internal, body) values {row}")
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    run_plan(find_events(EventFilter(DEV)), Statements(db))
+    db.set_trace_callback(None)
+    [text] = [text for text in asked if "join gathering" in text]
+
+    lines = plan(db, text)
+
+    assert any("gathered_event (event_id=?" in line for line in lines), lines
+    assert any("SEARCH gathering USING PRIMARY KEY (run_id=?)" in line for line in lines), lines
 
 
 def test_a_list_of_events_of_one_name_uses_its_index(db: sqlite3.Connection) -> None:
