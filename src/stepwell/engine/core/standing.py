@@ -231,6 +231,12 @@ def summary(run: Run, found: Sequence[Reason], error: Seen | None) -> str:
     return "; ".join(told[:_SAID_MAX]) + rest
 
 
+def quoted(name: str) -> str:
+    """Put a name into a sentence: as it is, unless something in it can't be seen or turns text around."""
+    # Emoji of several people or colours are put together by a joiner, which is as good as printable.
+    return f"'{name}'" if name.replace("\u200d", "").isprintable() else repr(name)
+
+
 def skip_text(reason: str) -> str:
     """Say why a run was skipped."""
     return _SKIPS.get(reason, reason or "no reason is known")
@@ -323,15 +329,15 @@ def _wait(job: Job, standing: Standing, around: Surroundings, now: int) -> Reaso
     if wait.kind is WaitKind.SIGNAL:
         return Reason(
             kind=ReasonKind.SIGNAL,
-            text=f"{_step(job)}waits for the signal {wait.name!r}; {end}",
-            release=f"the signal {wait.name!r}, or the time-out",
+            text=f"{_step(job)}waits for the signal {quoted(wait.name)}; {end}",
+            release=f"the signal {quoted(wait.name)}, or the time-out",
             step=job.title or None,
             since=job.created_at,
             until=job.due_at,
             signal=wait.name,
         )
     condition = condition_text(wait.path, wait.value, wait.condition)
-    which = f"the event {wait.name!r}" + (f" with {condition}" if condition is not None else "")
+    which = f"the event {quoted(wait.name)}" + (f" with {condition}" if condition is not None else "")
     return Reason(
         kind=ReasonKind.EVENT,
         text=f"{_step(job)}waits for {which}; {end}",
@@ -370,12 +376,10 @@ def _in_progress(job: Job, owner: ReplicaId, standing: Standing, around: Surroun
     if begun is not None and begun.attempt_id == attempt_id(job):
         step, since, release = begun.title, begun.started_at, "the end of that step"
         lasted = rough_text(max(0, now - since))
-        text = (
-            f"step {step!r} has been running since {time_text(since)} (for {lasted}): {attempt}, in app {around.app!r}"
-        )
+        text = f"step {quoted(step)} has been running since {time_text(since)} (for {lasted}): {attempt}, in app {quoted(around.app)}"
     else:
         step, since, release = job.title or None, job.leased_at or job.due_at, "the answer"
-        what = "its request is being made" if is_fetch else f"app {around.app!r} is being called"
+        what = "its request is being made" if is_fetch else f"app {quoted(around.app)} is being called"
         text = f"{_step(job)}{what}: {attempt}, since {time_text(since)}"
     return Reason(
         kind=ReasonKind.FETCH if is_fetch else ReasonKind.CALL,
@@ -391,7 +395,7 @@ def _not_due(job: Job, standing: Standing, around: Surroundings, now: int) -> Re
     if is_watch(job):
         return Reason(
             kind=ReasonKind.APP,
-            text=f"app {around.app!r} works on it by itself; if it says no more until {_when(job.due_at, now)},"
+            text=f"app {quoted(around.app)} works on it by itself; if it says no more until {_when(job.due_at, now)},"
             " the server calls it",
             release="a report of the app",
             since=job.created_at,
@@ -410,7 +414,7 @@ def _not_due(job: Job, standing: Standing, around: Surroundings, now: int) -> Re
     step = job.title or (failure.title if failure is not None else "")
     error = _error(failure)
     after = f" after {error.name}: {error.message}" if error is not None else ""
-    gone = f" (app {around.app!r} was removed; its URL is called all the same)" if around.is_app_archived else ""
+    gone = f" (app {quoted(around.app)} was removed; its URL is called all the same)" if around.is_app_archived else ""
     due = f"attempt {job.attempt + 1} of {job.max_attempts} is due at {_when(job.due_at, now)}"
     return Reason(
         kind=ReasonKind.RETRY,
@@ -459,7 +463,7 @@ def _held_back(job: Job, standing: Standing, around: Surroundings, now: int) -> 
         if reason is not None:
             found.append(msgspec.structs.replace(reason, since=since, before=before))
     if not found and around.calls_free <= 0:
-        text = f"{_after_loss(job)}all {around.calls_max} calls to app {around.app!r} that this replica may make are under way"
+        text = f"{_after_loss(job)}all {around.calls_max} calls to app {quoted(around.app)} that this replica may make are under way"
         found.append(
             Reason(
                 kind=ReasonKind.SLOTS,
@@ -615,7 +619,7 @@ def _step(job: Job) -> str:
 
 
 def _of_step(title: str) -> str:
-    return f"step {title!r}: " if title else ""
+    return f"step {quoted(title)}: " if title else ""
 
 
 def _after_loss(job: Job) -> str:

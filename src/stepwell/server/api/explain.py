@@ -17,6 +17,7 @@ from stepwell.engine.core.standing import (
     ReasonKind,
     Seen,
     Sought,
+    quoted,
     reasons,
     summary,
 )
@@ -188,10 +189,10 @@ async def _is_awaited(engine: Engine, event: Event) -> bool:
 
 def _event_summary(event: Event, found: Sequence[FunctionOutcome], near: Sequence[str], *, is_awaited: bool) -> str:
     if is_awaited:
-        return f"no function has a trigger of the name {event.name!r}; it is for runs that wait for it"
+        return f"no function has a trigger of the name {quoted(event.name)}; it is for runs that wait for it"
     if not found:
         like = f"; triggers with names like it: {', '.join(near)}" if near else ""
-        return f"no function has a trigger of the name {event.name!r}{like}"
+        return f"no function has a trigger of the name {quoted(event.name)}{like}"
     counts = Counter(outcome.kind for outcome in found)
     return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in counts.items())
 

@@ -151,6 +151,18 @@ def test_each_thing_that_is_open_has_its_words(waiting: Job, kind: ReasonKind, t
     assert said(waiting) == [(kind, text)]
 
 
+@pytest.mark.parametrize(
+    ("name", "said_as"),
+    [
+        ("it's \N{WOMAN}\u200d\N{PERSONAL COMPUTER}", "'it's \N{WOMAN}\u200d\N{PERSONAL COMPUTER}'"),
+        ("\u202eevil\n", r"'\u202eevil\n'"),
+    ],
+)
+def test_names_are_said_as_they_are_unless_they_would_spoil_the_sentence(name: str, said_as: str) -> None:
+    [reason] = reasons(standing(job(title=name)), around(), now=T0)
+    assert reason.text == f"step {said_as}: it is queued, and called in a moment"
+
+
 def test_a_retry_names_the_error_of_its_own_step() -> None:
     def failed(step: str, error: bytes) -> Attempt:
         return Attempt(RUN.id, AttemptId(step), step, "", 0, T0, T0, Outcome.ERROR, error)
