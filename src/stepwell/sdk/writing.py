@@ -23,6 +23,8 @@ INFO: Final = 20
 PRINTED: Final = "print"
 """The logger of what was printed."""
 
+_LEVEL_MAX: Final = 100
+"""Twice ``CRITICAL``. One that JSON can't hold would cost the lines that are sent with it."""
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _MESSAGE_CHARS_MAX: Final = LOG_LINE_BYTES_MAX + 1  # the server cuts, and says so
 
@@ -68,7 +70,7 @@ class Writer:
                 run_id=self._run_id,
                 at=time.time_ns() // 1_000_000,
                 message=_writable(message[:_MESSAGE_CHARS_MAX]),
-                level=level,
+                level=max(0, min(level, _LEVEL_MAX)),
                 logger=_writable(logger),
                 attempt_id=self._attempt_id,
                 attempt=self._attempt,

@@ -504,6 +504,23 @@ async def test_stdout_that_takes_more_than_text_is_left_to_itself(server: Server
     assert (made.answers[-1].body, odd.getvalue()) == ("done", "b'bytes'")
 
 
+async def test_any_level_is_brought_into_bounds(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    sw = app_of(server)
+    caplog.set_level(1)
+
+    @sw.function("f", on="test/event")
+    async def f(step: Step) -> None:
+        def speak() -> None:
+            for level in (1, 35, 10**30):
+                logging.getLogger("shop").log(level, "hello")
+
+        await step.run("speak", speak)
+
+    await run(sw)
+
+    assert [line.level for line in server.lines if line.logger == "shop"] == [1, 35, 100]
+
+
 async def test_large_fields_are_left_out(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     sw = app_of(server)
     caplog.set_level(logging.INFO)
