@@ -150,6 +150,7 @@ READ_S_MAX: Final = 5.0  # for a question of the dashboard; then the answer is a
 LOG_LINE_BYTES_MAX: Final = 16 * KIB  # of a message, and of what it says besides; more is cut, and says so
 LOG_LINES_PER_RUN_MAX: Final = 10_000  # what somebody reads; the rest is counted
 SPANS_PER_RUN_MAX: Final = 10_000
+SPANS_SHOWN_BYTES_MAX: Final = 8 * MIB  # of their attributes, in one answer: prompts of models, say
 LOG_LINES_PER_REQUEST_MAX: Final = 1_000
 LOG_BEGUN_PER_REQUEST_MAX: Final = 50  # steps that began, with their inputs: with lines, they fit into a body
 LOG_BEGUN_INPUT_BYTES_MAX: Final = (

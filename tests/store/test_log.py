@@ -143,6 +143,27 @@ async def test_spans_are_known_by_their_ids_and_bounded(worker: Worker) -> None:
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
+async def test_attributes_of_spans_are_shown_up_to_a_number_of_bytes(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_log, "SPANS_SHOWN_BYTES_MAX", 50)
+    run, _ = await worker.run(event_of())
+    sizes = (10, 30, 20, 5)
+    large = [
+        msgspec.structs.replace(span(run.id, number), attributes=b'{"a":"%b"}' % (b"x" * (size - 8)))
+        for number, size in enumerate(sizes)
+    ]
+    bare = msgspec.structs.replace(span(run.id, 9), attributes=None)
+    await write(worker.store, spans=[*large, bare])
+
+    shown, _ = await worker.store.load_spans(run.id)
+
+    assert [one.id for one in shown] == [*(one.id for one in large), bare.id]
+    assert [one.attributes for one in shown[:2]] == [one.attributes for one in large[:2]]
+    assert shown[2].attributes == b'{"stepwell.left_out":"20 bytes of fields"}'
+    assert shown[4].attributes is None
+
+
 async def test_lines_of_a_run_come_in_their_order_page_by_page(worker: Worker) -> None:
     store = worker.store
     run, _ = await worker.run(event_of())

@@ -132,7 +132,7 @@ def _encoded(fields: Mapping[str, Any]) -> msgspec.Raw:
         raw = encode(dict(fields))
     except Exception:  # noqa: BLE001 - models run code of their own when they are written
         raw = encode({_writable(str(name)): _plain(value) for name, value in fields.items()})
-    return msgspec.Raw(raw if len(raw) <= LOG_LINE_BYTES_MAX else left_out(raw))
+    return msgspec.Raw(raw if len(raw) <= LOG_LINE_BYTES_MAX else left_out(len(raw)))
 
 
 def _plain(value: Any) -> Any:

@@ -116,5 +116,5 @@ def bounded(fields: bytes | None) -> bytes | None:
     if not fields or not fields.startswith(b"{") or fields == b"{}":
         return None
     if len(fields) > LOG_LINE_BYTES_MAX:
-        return left_out(fields)
+        return left_out(len(fields))
     return fields

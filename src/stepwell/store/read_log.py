@@ -9,8 +9,9 @@ from __future__ import annotations
 import string
 
 from stepwell.engine.core.model import Span
-from stepwell.limits import LOG_SCANNED_MAX, SPANS_PER_RUN_MAX
+from stepwell.limits import LOG_SCANNED_MAX, SPANS_PER_RUN_MAX, SPANS_SHOWN_BYTES_MAX
 from stepwell.protocol.ids import AttemptId, RunId
+from stepwell.protocol.logs import left_out
 from stepwell.store.found import LogFilter, LogPage
 from stepwell.store.query import Statement
 from stepwell.store.read import Reading, Text
@@ -88,7 +89,14 @@ def count_lines(run_id: RunId) -> Reading[int]:
 
 
 def load_spans(run_id: RunId) -> Reading[tuple[list[Span], dict[AttemptId, str]]]:
-    """Return a run's spans, and its attempts, each with the id of its step."""
-    rows = yield Statement("span_load", parameters={"run_id": run_id, "limit": SPANS_PER_RUN_MAX})
+    """Return a run's spans, and its attempts, each with the id of its step.
+
+    Where the attributes are many, those of the later spans are left out, which they say.
+    """
+    limits = {"limit": SPANS_PER_RUN_MAX, "bytes_max": SPANS_SHOWN_BYTES_MAX}
+    rows = yield Statement("span_load", parameters={"run_id": run_id, **limits})
     attempts = yield Statement("attempt_names", parameters={"run_id": run_id})
-    return [read_span(row) for row in rows], {AttemptId(row[0]): row[1] for row in attempts}
+    spans = [
+        read_span((*row[:7], row[7] if row[7] is not None or row[8] is None else left_out(row[8]))) for row in rows
+    ]
+    return spans, {AttemptId(row[0]): row[1] for row in attempts}

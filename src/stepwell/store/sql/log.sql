@@ -68,8 +68,13 @@ where true
 on conflict do nothing
 
 -- name: span_load
--- Served by the primary key. What begins with the spans in it comes before them.
-select run_id, id, parent_id, name, started_at, duration_us, status, attributes
+-- Served by the primary key. What begins with the spans in it comes before them. Attributes are read up to a number of bytes.
+select run_id, id, parent_id, name, started_at, duration_us, status,
+  case
+    when sum(coalesce(length(attributes), 0)) over (order by started_at, duration_us desc, id) <= :bytes_max
+    then attributes
+  end,
+  length(attributes)
 from span
 where run_id = :run_id
 order by started_at, duration_us desc, id
