@@ -15,7 +15,7 @@ export function Button({ hotkey, look = "plain", isBusy = false, children, class
   return (
     <button
       type="button"
-      className={`${s.button} ${s[look]} ${className}`}
+      className={`${s.button} ${s[look] ?? ""} ${className}`}
       disabled={disabled || isBusy}
       aria-busy={isBusy || undefined}
       {...rest}
