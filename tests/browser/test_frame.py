@@ -56,7 +56,7 @@ def test_the_keys_of_the_page_are_listed_and_then_those_of_every_page(path: str,
     expect(titles.first).to_have_text("On this page")
     expect(titles.last).to_have_text("Everywhere")
     assert shown <= set(sheet.locator("kbd").all_inner_texts())
-    expect(sheet.get_by_text("Choose the time range")).to_have_count(1 if path in ("/runs", "/events") else 0)
+    expect(sheet.get_by_text("Choose the time range")).to_have_count(1 if path in ("/runs", "/events", "/logs") else 0)
     assert_accessible(page)
     page.keyboard.press("Escape")
     expect(sheet).to_have_count(0)

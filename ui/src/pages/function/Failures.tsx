@@ -22,7 +22,7 @@ export function Failures({ query }: { query: UseQueryResult<Found, ApiError> }) 
             <div>
               <p className={s.error}>{group.error}</p>
               <p className={s.hint}>
-                last <Time at={group.last_at} />
+                last seen <Time at={group.last_at} />
                 {group.count > 1 && (
                   <>
                     , first <Time at={group.first_at} />
