@@ -183,6 +183,7 @@ LOGINS_MAX: Final = 20
 
 # Requests, before anybody is asked who they are.
 REQUEST_HEAD_BYTES_MAX: Final = 64 * KIB  # address and headers: several times what browsers and proxies send
+LOGIN_BODY_BYTES_MAX: Final = 16 * KIB  # a password of 1,024 characters, each escaped
 REQUEST_HEAD_S: Final = 30.0  # from the first byte, or the connection, to the end of the headers
 
 # The API.

@@ -13,9 +13,11 @@ import pytest
 from stepwell.limits import (
     CREDENTIALS_KEPT_S,
     DAY_MS,
+    LOGIN_BODY_BYTES_MAX,
     LOGINS_MAX,
     LOGINS_PER_ADDRESS_MAX,
     LOGINS_WINDOW_S,
+    PASSWORD_CHARS_MAX,
     SESSION_MS,
     SETUP_LINK_MS,
 )
@@ -296,6 +298,27 @@ async def test_refused_attempts_ask_the_database_for_nothing(site: World, monkey
 
     assert {answer.status_code for answer in answers} == {429}
     assert reads == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/session"), ("POST", "/api/session"), ("DELETE", "/api/session"), ("POST", "/api/setup")],
+)
+async def test_strangers_send_small_bodies(site: World, method: str, path: str) -> None:
+    await site.refused(413, "body_too_large", method, path, content=b" " * (LOGIN_BODY_BYTES_MAX + 1))
+
+
+async def test_a_long_password_in_any_script_fits(site: World) -> None:
+    password = "🔑" * PASSWORD_CHARS_MAX
+    body = msgspec.json.encode({"token": await link(site), "password": password}).decode()
+
+    made = await site.client.post(
+        "/api/setup", content=body.encode("ascii", "backslashreplace").replace(b"\\U0001f511", b"\\ud83d\\udd11")
+    )
+    site.client.cookies.clear()
+
+    assert made.status_code == 200
+    assert (await log_in(site, password)).status_code == 200
 
 
 async def test_logging_out_of_no_session_writes_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:

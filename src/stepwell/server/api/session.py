@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from starlette.responses import Response
 
-from stepwell.limits import API_TOKEN_NAME_CHARS_MAX, API_TOKENS_MAX
+from stepwell.limits import API_TOKEN_NAME_CHARS_MAX, API_TOKENS_MAX, LOGIN_BODY_BYTES_MAX
 from stepwell.protocol.duration import time_text
 from stepwell.server.api.endpoint import AnyEndpoint, Call, Endpoint, Nothing
 from stepwell.server.api.page import is_ulid
@@ -100,10 +100,37 @@ def endpoints() -> list[AnyEndpoint]:
     """Return the endpoints about sessions."""
     path, tokens = "/api/session", "/api/tokens"
     return [
-        Endpoint("GET", path, "Show who is asking", SessionView, show_session, query=Nothing, body=Nothing),
-        Endpoint("POST", path, "Log in", SessionView, log_in, query=Nothing, body=Login),
-        Endpoint("DELETE", path, "Log out", SessionView, log_out, query=Nothing, body=Nothing),
-        Endpoint("POST", "/api/setup", "Make the account, and log in", SessionView, set_up, query=Nothing, body=Setup),
+        Endpoint(
+            "GET",
+            path,
+            "Show who is asking",
+            SessionView,
+            show_session,
+            query=Nothing,
+            body=Nothing,
+            body_bytes_max=LOGIN_BODY_BYTES_MAX,
+        ),
+        Endpoint("POST", path, "Log in", SessionView, log_in, Nothing, Login, body_bytes_max=LOGIN_BODY_BYTES_MAX),
+        Endpoint(
+            "DELETE",
+            path,
+            "Log out",
+            SessionView,
+            log_out,
+            query=Nothing,
+            body=Nothing,
+            body_bytes_max=LOGIN_BODY_BYTES_MAX,
+        ),
+        Endpoint(
+            "POST",
+            "/api/setup",
+            "Make the account, and log in",
+            SessionView,
+            set_up,
+            query=Nothing,
+            body=Setup,
+            body_bytes_max=LOGIN_BODY_BYTES_MAX,
+        ),
         Endpoint("GET", tokens, "List API tokens", TokenList, list_tokens, query=Nothing, body=Nothing),
         Endpoint("POST", tokens, "Make an API token", NewToken, make_token, query=Nothing, body=TokenName),
         Endpoint(
