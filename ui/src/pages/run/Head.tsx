@@ -55,9 +55,11 @@ export function Facts({ run, frame }: { run: RunPageView; frame: Frame }) {
         </time>
       </Fact>
       {started !== null && <Fact name="Started">after {durationText(started)}</Fact>}
-      <Fact name={ended === null ? "So far" : "Took"}>
-        <Ticking frame={frame} from={started ?? 0} to={ended} />
-      </Fact>
+      {run.status !== "skipped" && (
+        <Fact name={ended === null ? "So far" : "Took"}>
+          <Ticking frame={frame} from={started ?? 0} to={ended} />
+        </Fact>
+      )}
       {run.parent && (
         <Fact name="Invoked by">
           <Link to="/runs/$id" params={{ id: run.parent.run_id }}>
