@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import uvicorn
@@ -86,6 +87,24 @@ async def test_a_head_that_does_not_end_is_not_waited_for(
         heard = await answer(port, begun)
 
     assert heard.startswith(b"HTTP/1.1 200 OK" if b"health" in begun else b"")
+
+
+async def test_an_answer_is_not_cut_off_by_what_is_asked_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.server.heads.REQUEST_HEAD_S", 0.1)
+    ingest, release = world.engine.ingest, asyncio.Event()
+
+    async def slow(events: Any) -> Any:
+        await release.wait()
+        return await ingest(events)
+
+    monkeypatch.setattr(world.engine, "ingest", slow)
+    asyncio.get_running_loop().call_later(0.4, release.set)
+    body = b'{"name": "a"}'
+    head = b"POST /e/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with listening(world) as port:
+        heard = await answer(port, head + body + b"GET /he")
+
+    assert heard.startswith(b"HTTP/1.1 200 OK")
 
 
 async def test_an_answer_may_take_longer_than_a_head(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _wait_for_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(REQUEST_HEAD_S, self.transport.close)
+            self._head_timer = self.loop.call_later(REQUEST_HEAD_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        if self.cycle and not self.cycle.response_complete:
+            self._wait_for_head()  # what was asked before is still being answered
+        else:
+            self.transport.close()
 
     def _wait_no_more(self) -> None:
         if self._head_timer is not None:
