@@ -161,11 +161,11 @@ class SimulatedStore(SQLiteStore):
             world.loop.run_as(None, world.trouble.pause, self.replica)
         return results
 
-    def _read_now(self, plan: Reading[T], s_max: float | None = None) -> T:
+    def _read_now(self, plan: Reading[T], end: float | None = None) -> T:
         if self.world.strikes("read_error"):
             self.replica.note_illness()
             raise sqlite3.OperationalError("disk I/O error")
-        return super()._read_now(plan, s_max)
+        return super()._read_now(plan, end)
 
     async def backlog(self, *, now: int, partitions_max: int, count_max: int) -> list[tuple[str, int]]:
         self.look_count += 1
