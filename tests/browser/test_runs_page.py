@@ -271,6 +271,7 @@ def test_selected_runs_are_run_again(server: Server, page: Page) -> None:
     dialog = page.get_by_role("dialog", name="2 runs started again")
     expect(dialog.get_by_role("link")).to_have_count(2)
     page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)  # until then keys are its own
     expect(page.get_by_role("button", name="2 new")).to_be_visible()
     page.keyboard.press(".")
     expect(rows(page, "Runs")).to_have_count(4)

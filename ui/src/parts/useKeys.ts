@@ -1,5 +1,5 @@
 // Keys: bound where they act, with the words of what they do, so that the sheet of keys lists all that are bound.
-import { type KeyboardEvent as PartKeyEvent, useEffect, useRef } from "react";
+import { type KeyboardEvent as PartKeyEvent, useLayoutEffect, useRef } from "react";
 
 /** What a key does. */
 export interface Key {
@@ -33,10 +33,11 @@ export function boundKeys(): Bound[] {
 
 function useBound(place: string, keys: Keys, isOn: boolean) {
   const latest = useRef<Bound>({ place, keys, isOn });
-  useEffect(() => {
+  // Layout effects throughout: a key that is shown counts from then on.
+  useLayoutEffect(() => {
     latest.current = { place, keys, isOn };
   });
-  useEffect(() => {
+  useLayoutEffect(() => {
     all.add(latest);
     return () => void all.delete(latest);
   }, []);
@@ -47,7 +48,7 @@ function useBound(place: string, keys: Keys, isOn: boolean) {
  * with `mod`. */
 export function useKeys(keys: Keys, isOn = true, place: typeof HERE | typeof EVERYWHERE = HERE) {
   const latest = useBound(place, keys, isOn);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!isOn) return;
     const press = (event: KeyboardEvent) => {
       if (event.defaultPrevented || event.isComposing || event.altKey) return;
