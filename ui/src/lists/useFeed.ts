@@ -13,7 +13,7 @@ const ROWS_KEPT_MAX = 2_000;
 /** After "anything may have changed", as many rows as this are fetched again; of more, the first page is. */
 const ROWS_REFRESHED_MAX = 500;
 const PATCH_GAP_MS = 150;
-const NEWS_GAP_MS = 500;
+const NEWS_GAP_MS = 200;
 
 export interface Source<T extends Row> {
   /** Names the list, with all that it is filtered by. */
