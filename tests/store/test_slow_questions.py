@@ -14,7 +14,8 @@ from stepwell.protocol.ids import RunId
 from stepwell.store.found import LogFilter, RunFilter
 from stepwell.store.interface import Store
 from stepwell.store.read import Text
-from tests.store.database import Worker
+from tests.postgres import Postgres
+from tests.store.database import PostgresDatabase, Worker, migrated
 from tests.unit.engine.making import DEV, event_of
 
 
@@ -83,3 +84,20 @@ async def test_a_question_of_many_statements_has_no_more_time(worker: Worker, mo
         await worker.store.insight.find_runs(RunFilter(DEV))
 
     assert time.monotonic() - began < 2
+
+
+async def test_no_question_is_compiled(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL compiles what it believes to be dear, which took 500 ms of questions that take 5."""
+
+    def setting(_: Any) -> Generator[Text, Any, list[Any]]:
+        rows = yield Text("select setting from pg_settings where name = 'jit'", ())
+        return [row[0] for row in rows]
+
+    database = PostgresDatabase(postgres, migrated(postgres))
+    monkeypatch.setattr("stepwell.store.lists.find_runs", setting)
+
+    store = await database.open()
+    try:
+        assert await store.insight.find_runs(RunFilter(DEV)) == ["off"]
+    finally:
+        await database.close()

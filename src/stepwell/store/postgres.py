@@ -102,7 +102,7 @@ class PostgresStore:
         self._writers = [self._link(hosts, writing) for _ in range(writer_count)]
         self._vital_link = self._link(hosts, writing)
         self._vital_use = asyncio.Lock()
-        reading = {"idle_in_transaction_session_timeout": str(idle_ms)}
+        reading = {"idle_in_transaction_session_timeout": str(idle_ms), "jit": "off"}
         reader_count = max(1, connection_count - writer_count - 1)
         self._readers = Links([self._link(hosts, reading) for _ in range(reader_count)], patience=self._patience)
         # The engine's own reads find a connection, whatever the dashboard asks.
@@ -344,7 +344,8 @@ class PostgresStore:
             except asyncpg.QueryCanceledError as error:
                 raise QueryTimeout.after(READ_S_MAX) from error
 
-        limit = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}"
+        # Compiling a question takes longer than answering it; a pooled session has no settings of its own.
+        limit = f"; set local statement_timeout = {round(READ_S_MAX * 1000)}; set local jit = off"
         async with self._turn_to_ask():
             try:
                 return await self._transact(
