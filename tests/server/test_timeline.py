@@ -370,3 +370,32 @@ async def test_a_request_is_shown_without_its_key_while_it_waits(either: World) 
 
     assert any(row["input"] and row["input"]["url"] == opts["url"] for row in shown)
     assert "top-secret-key" not in str(shown)
+
+
+async def test_an_attempt_shows_no_other_step_s_input(either: World) -> None:
+    await either.register("f", f={"retries": 3})
+
+    def failing(title: str, opts: Any) -> Reply:
+        return ops(
+            Op(id=step_hash(title), op="StepError", name=title, opts=opts, error={"name": "E", "message": "503"})
+        )
+
+    replies = iter([error("early"), failing("a", {"input": [7]}), failing("b", None)])
+    either.apps.answers["f"] = lambda _call: next(replies)
+    id = (await either.send("f.go"))["runs"][0]["id"]
+    await either.quiet()
+
+    async def inputs() -> list[Any]:
+        rows = (await timeline(either, id))["rows"]
+        return [
+            (await either.get(f"/api/runs/{id}/rows/{row['id']}"))["input"]
+            for row in rows
+            if row["attempt"] is not None
+        ]
+
+    await either.post("/api/skip", {"duration": "35s"})
+    await either.quiet()
+    assert (await inputs())[0] is None  # it failed between steps
+    await either.post("/api/skip", {"duration": "5m"})
+    await either.quiet()
+    assert [7] not in await inputs()

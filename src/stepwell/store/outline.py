@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from stepwell.engine.core.model import Event, Job, Run, RunStatus
+from stepwell.engine.core.model import Event, Job, JobKind, Run, RunStatus
 from stepwell.engine.core.sent import sent_ids
 from stepwell.engine.core.step_input import input_of
 from stepwell.limits import ERROR_SHOWN_BYTES_MAX, LINKS_MAX, MEMO_SHOWN_BYTES_MAX, STEPS_PER_RUN_MAX
@@ -194,7 +194,7 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
     begun = yield from load_begun(jobs)
     if begun is not None and begun.result_id != row_id:
         begun = None
-    given = steps[0][6] if steps else begun.input if begun else input_of(job) if job is not None else None
+    given = steps[0][6] if steps else begun.input if begun else _input_in(job, row_id) if job is not None else None
     if attempts:
         _, started_at, ended_at, error = attempts[0]
         own = [step for step in steps if step[5] == row_id]
@@ -206,6 +206,12 @@ def load_row(id: RunId, row_id: str) -> Reading[RowPayload | None]:
     if job is not None:
         return RowPayload(None, None, given, job.leased_at, None)
     return RowPayload(None, None, given, begun.started_at, None) if begun is not None else None
+
+
+def _input_in(job: Job, row_id: str) -> bytes | None:
+    """Return what the step of a row was given. A discovery knows it of the step alone that its last attempt failed at."""
+    is_last = job.owner is None and row_id in (job.id, f"{job.id}.{job.generation - 1}")  # a retry is a generation
+    return input_of(job) if is_last or job.kind is not JobKind.DISCOVER else None
 
 
 def _is_of(job: Job, row_id: str) -> bool:

@@ -510,7 +510,8 @@ class Change:
                 attempt=self.job.attempt + 1,
                 due_at=self.at + delay_ms,
                 created_at=self.at,
-                payload=given if given is not None else self.job.payload,
+                # A discovery may fail at one step and then at another: it keeps no other's input.
+                payload=given if given is not None or self.job.kind is JobKind.DISCOVER else self.job.payload,
                 lost_count=0,
                 owner=None,
                 leased_at=None,
